@@ -1,4 +1,5 @@
-//! The layers of the root crate. The test of the layers and the picture in `ARCHITECTURE.md` are made from this table.
+//! The layers of the root crate and of the sandbox. The tests of the layers and the picture in `ARCHITECTURE.md` are
+//! made from these tables.
 
 /// A layer: what it is for, and its modules.
 #[derive(Clone, Copy, Debug)]
@@ -52,3 +53,34 @@ pub const BESIDE: &[(&str, &str)] =
 
 /// The highest layer that they may name.
 pub const BESIDE_STANDS_ON: usize = 3;
+
+/// The sandbox, from the bottom up. Its root names the parts of the top layer, and only these name the root.
+pub const SANDBOX: &[Layer] = &[
+    layer("Values", &["cipher", "clock", "fixtures", "http", "knobs", "link", "random"]),
+    layer(
+        "What all services share",
+        &["amend", "budget", "context", "fault", "faults", "filters", "requests", "servers"],
+    ),
+    layer(
+        "The services, each with its own state",
+        &["account", "center", "checks", "crawler", "gateway", "oauth", "pubnub", "subscriptions"],
+    ),
+    layer("All services together, and events from one to the other", &["state"]),
+    layer("The routes of REST", &["rest"]),
+    layer("One lock", &["shared"]),
+    layer(
+        "IO, and what a test holds",
+        &["agent", "builder", "control", "digital", "schedule", "server", "socket", "subscribe", "view"],
+    ),
+];
+
+/// The circles of modules that the sandbox may have: sockets, requests and greetings of the gateway call each other.
+pub const SANDBOX_CIRCLES: &[&[&str]] = &[&[
+    "gateway",
+    "gateway::admit",
+    "gateway::events",
+    "gateway::greeting",
+    "gateway::requests",
+    "gateway::sockets",
+    "gateway::timers",
+]];

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run -p shape              the table
-//! cargo run -p shape -- circles   the circles of the root crate, and the paths that form them
+//! cargo run -p shape -- circles   the circles of each package, and the paths that form them
 //! cargo run -p shape -- picture   the layers of the root crate as SVG
 //! ```
 
@@ -55,12 +55,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         crates.push(read);
     }
     if std::env::args().nth(1).as_deref() == Some("circles") {
-        let edges = crates[0].edges();
-        for group in circles(&edges, usize::MAX) {
-            println!("{}", group.join(" "));
-            let within = |module: &[String]| group.contains(&module.join("::"));
-            for edge in edges.iter().filter(|edge| within(&edge.from) && within(&edge.to)) {
-                println!("    {}:{} names {}", edge.file.display(), edge.line, edge.path);
+        for ((name, _), read) in PACKAGES.iter().zip(&crates) {
+            let edges = read.edges();
+            for group in circles(&edges, usize::MAX) {
+                println!("{name}: {}", group.join(" "));
+                let within = |module: &[String]| group.contains(&module.join("::"));
+                for edge in edges.iter().filter(|edge| within(&edge.from) && within(&edge.to)) {
+                    println!("    {}:{} names {}", edge.file.display(), edge.line, edge.path);
+                }
             }
         }
         return Ok(());

@@ -16,21 +16,21 @@ use super::http::Reply;
 /// The changes to a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(super) struct Amend {
+pub(crate) struct Amend {
     /// Headers that replace those of the same name; repeated names are sent repeatedly.
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) without_headers: Vec<String>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) without_headers: Vec<String>,
     /// Fields of the JSON object in the body.
-    pub(super) fields: Map<String, Value>,
-    pub(super) without_fields: Vec<String>,
-    pub(super) byte_order_mark: bool,
-    pub(super) gzip: bool,
+    pub(crate) fields: Map<String, Value>,
+    pub(crate) without_fields: Vec<String>,
+    pub(crate) byte_order_mark: bool,
+    pub(crate) gzip: bool,
     /// Sent chunked, without a length; the server does it.
-    pub(super) chunked: bool,
+    pub(crate) chunked: bool,
 }
 
 impl Amend {
-    pub(super) fn apply(&self, reply: Reply) -> Reply {
+    pub(crate) fn apply(&self, reply: Reply) -> Reply {
         let (mut parts, body) = reply.into_parts();
         let mut body = self.with_fields(body);
         if self.byte_order_mark && !body.is_empty() {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::clock::later;
 use super::knobs::RateLimits;
-use super::state::later;
 
 /// The usage plan groups of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Group {
+pub(crate) enum Group {
     Light,
     Medium,
     Heavy,
@@ -19,7 +19,7 @@ pub(super) enum Group {
 
 impl Group {
     /// The value of `X-Rate-Limit-Group`.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Light => "light",
             Self::Medium => "medium",
@@ -40,18 +40,18 @@ impl Group {
 
 /// The values of the rate-limit headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spent {
-    pub(super) group: Group,
-    pub(super) limit: u32,
-    pub(super) remaining: u32,
-    pub(super) window: Duration,
+pub(crate) struct Spent {
+    pub(crate) group: Group,
+    pub(crate) limit: u32,
+    pub(crate) remaining: u32,
+    pub(crate) window: Duration,
     /// How long to wait, if the request is refused.
-    pub(super) refused_for: Option<Duration>,
+    pub(crate) refused_for: Option<Duration>,
 }
 
 /// The budgets of one user and app.
 #[derive(Debug, Default)]
-pub(super) struct Budgets {
+pub(crate) struct Budgets {
     groups: HashMap<Group, Budget>,
 }
 
@@ -63,7 +63,7 @@ struct Budget {
 
 impl Budgets {
     /// Spends one request of `group`.
-    pub(super) fn spend(&mut self, group: Group, limits: &RateLimits, now: Instant) -> Spent {
+    pub(crate) fn spend(&mut self, group: Group, limits: &RateLimits, now: Instant) -> Spent {
         let limit = group.limit(limits);
         let budget = self.groups.entry(group).or_default();
         while budget.spent.front().is_some_and(|at| now.duration_since(*at) >= limits.window) {

@@ -4,10 +4,17 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::center::Center;
+use super::clock::Clock;
+use super::context::{Context, Identity};
+use super::faults::FaultTable;
+use super::gateway::{self, Gateway};
 use super::knobs::Knobs;
+use super::random::token;
 use super::requests::{RequestLog, Service};
 use super::server::Port;
-use super::state::{Clock, Identity, ServerState, Shared, State, token};
+use super::shared::Shared;
+use super::state::State;
 use super::{Running, Sandbox, schedule, server};
 use ringcentral_events::Secret;
 use ringcentral_events::{Error, ErrorKind, Result};
@@ -132,17 +139,14 @@ impl SandboxBuilder {
         let (api, api_listener) = open(self.port)?;
         let (pubnub, pubnub_listener) = open(self.pubnub_port)?;
         let (gateway, gateway_listener) = open(self.gateway_port)?;
-        let gateway_url = format!("ws://{}{}", gateway.address(), super::gateway::PATH);
+        let gateway_url = format!("ws://{}{}", gateway.address(), gateway::PATH);
         let base_url = format!("http://{}", api.address());
         let pubnub_origin = format!("http://{}", pubnub.address());
         let identity = self.make_identity();
-        let state = self.state(identity.clone(), base_url.clone(), gateway_url.clone());
         let (center, center_listener) = open(self.contact_center_port)?;
-        let state = {
-            let mut state = state;
-            state.agents = super::agent::Center::at(format!("http://{}", center.address()), &mut state.rng);
-            state
-        };
+        let mut ctx = self.context(identity.clone(), base_url.clone());
+        let agents = Center::at(format!("http://{}", center.address()), &mut ctx.rng);
+        let state = State::new(ctx, Gateway::at(gateway_url.clone()), agents);
         let shared = Arc::new(Shared::new(state));
         let tasks = vec![
             tokio::spawn(server::keep(Arc::clone(&shared), Service::ContactCenter, center, center_listener)),
@@ -178,28 +182,16 @@ impl SandboxBuilder {
         }
     }
 
-    fn state(&self, identity: Identity, base_url: String, gateway_url: String) -> State {
-        let server = || ServerState { wanted_up: true, power: Arc::new(Notify::new()), ..ServerState::default() };
-        State {
+    fn context(&self, identity: Identity, base_url: String) -> Context {
+        Context {
             identity,
             knobs: self.knobs.clone(),
             rng: self.rng().fork(),
             clock: Clock::default(),
             base_url,
-            oauth: super::oauth::OAuth::default(),
-            budgets: super::budget::Budgets::default(),
-            subscriptions: super::subscriptions::Subscriptions::default(),
-            account: super::account::Account::default(),
-            messages: super::messages::Messages::default(),
-            pubnub: super::pubnub::PubNub::default(),
-            gateway: super::gateway::Gateway::at(gateway_url),
-            faults: super::faults::FaultTable::default(),
+            faults: FaultTable::default(),
             log: RequestLog::new(self.log),
-            schedule: schedule::Schedule::default(),
-            servers: [server(), server(), server(), server()],
-            agents: super::agent::Center::at(String::new(), &mut self.rng()),
-            digital: super::digital::Channels::default(),
-            held_back: Vec::new(),
+            wake: Arc::new(Notify::new()),
         }
     }
 }

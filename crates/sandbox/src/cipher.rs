@@ -8,12 +8,12 @@ use ecb::cipher::block_padding::Pkcs7;
 use ecb::cipher::{BlockModeEncrypt, KeyInit};
 
 /// An AES-128 key.
-pub(super) type Key = [u8; 16];
+pub(crate) type Key = [u8; 16];
 
 const BLOCK: usize = 16;
 
 /// Base64 of AES-128-ECB with PKCS#7 padding.
-pub(super) fn encrypt(key: &Key, plain: &[u8]) -> String {
+pub(crate) fn encrypt(key: &Key, plain: &[u8]) -> String {
     // PKCS#7 adds one to sixteen bytes.
     let mut buffer = vec![0; (plain.len() / BLOCK + 1) * BLOCK];
     buffer[..plain.len()].copy_from_slice(plain);
@@ -25,7 +25,7 @@ pub(super) fn encrypt(key: &Key, plain: &[u8]) -> String {
 
 /// Base64 of AES-128-ECB over `blocks` without padding, so that a test can send wrong padding.
 /// Bytes after the last whole block are dropped.
-pub(super) fn encrypt_unpadded(key: &Key, blocks: &[u8]) -> String {
+pub(crate) fn encrypt_unpadded(key: &Key, blocks: &[u8]) -> String {
     let mut buffer = blocks[..blocks.len() / BLOCK * BLOCK].to_vec();
     let length = buffer.len();
     let sealed = Encryptor::<Aes128>::new(key.into())
@@ -34,12 +34,12 @@ pub(super) fn encrypt_unpadded(key: &Key, blocks: &[u8]) -> String {
 }
 
 /// A key from its base64 text.
-pub(super) fn key_from_base64(text: &str) -> Option<Key> {
+pub(crate) fn key_from_base64(text: &str) -> Option<Key> {
     STANDARD.decode(text).ok()?.try_into().ok()
 }
 
 /// The base64 text of a key.
-pub(super) fn key_to_base64(key: &Key) -> String {
+pub(crate) fn key_to_base64(key: &Key) -> String {
     STANDARD.encode(key)
 }
 

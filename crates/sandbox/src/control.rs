@@ -12,17 +12,17 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::cipher;
-use super::delivery::DomainEvent;
 use super::fault::Fault;
 use super::faults::{FaultId, Target};
-use super::filters::EventUri;
+use super::filters::{DomainEvent, EventUri};
 use super::fixtures::Fixture;
 use super::http::{Call, Reply, empty_reply, json_reply};
 use super::knobs::{Knobs, Rotation};
 use super::pubnub::Payload;
 use super::requests::{Recorded, Service};
-use super::schedule::Due;
-use super::state::{Cut, Shared, State, later};
+use super::servers::Cut;
+use super::shared::Shared;
+use super::state::{Due, State};
 use super::view::{Gauges, SubscriptionView};
 use super::{faults, gateway, subscriptions};
 use ringcentral_events::Timestamp;
@@ -47,11 +47,11 @@ impl Bad {
 type Answer = Result<Reply, Bad>;
 
 /// Whether a call is for the control API; such calls are not recorded, and faults do not apply.
-pub(super) fn is_control(call: &Call) -> bool {
+pub(crate) fn is_control(call: &Call) -> bool {
     call.path.starts_with(PREFIX)
 }
 
-pub(super) fn handle(shared: &Arc<Shared>, call: &Call) -> Reply {
+pub(crate) fn handle(shared: &Arc<Shared>, call: &Call) -> Reply {
     // Web pages must neither change a developer's sandbox nor read its tokens. Browsers send an
     // origin with writes. Reads from a page whose name resolves to loopback (DNS rebinding) may
     // lack it, but carry the page's host.
@@ -91,11 +91,11 @@ fn route(state: &mut State, call: &Call) -> Answer {
         ("POST", ["trigger"]) => trigger(state, call),
         ("POST", ["faults"]) => {
             let Scripted { target, fault } = read(call)?;
-            Ok(ok(&json!({ "id": state.faults.add(target, fault) })))
+            Ok(ok(&json!({ "id": state.ctx.faults.add(target, fault) })))
         }
         ("POST", ["frames"]) => frames(state, read(call)?),
         (method, ["agents", rest @ ..]) => agents(state, call, method, rest),
-        ("GET", ["faults", id]) => Ok(ok(&json!({ "hits": state.faults.hits(fault_id(id)?) }))),
+        ("GET", ["faults", id]) => Ok(ok(&json!({ "hits": state.ctx.faults.hits(fault_id(id)?) }))),
         (method, rest) => command(state, call, method, rest).map(|()| empty_reply(StatusCode::NO_CONTENT)),
     }
 }
@@ -103,20 +103,20 @@ fn route(state: &mut State, call: &Call) -> Answer {
 /// The calls without an answer.
 fn command(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Result<(), Bad> {
     match (method, rest) {
-        ("DELETE", ["requests"]) => state.log.clear(),
+        ("DELETE", ["requests"]) => state.ctx.log.clear(),
         ("POST", ["publish"]) => publish(state, read(call)?)?,
-        ("DELETE", ["faults", id]) => state.faults.clear(fault_id(id)?),
-        ("DELETE", ["faults"]) => state.faults.clear_all(),
-        ("POST", ["deliveries"]) => state.faults.script_deliveries(read(call)?),
+        ("DELETE", ["faults", id]) => state.ctx.faults.clear(fault_id(id)?),
+        ("DELETE", ["faults"]) => state.ctx.faults.clear_all(),
+        ("POST", ["deliveries"]) => state.ctx.faults.script_deliveries(read(call)?),
         ("POST", ["subscriptions", id, action]) => subscription(state, call, id, action)?,
         ("POST", ["tokens", "expire"]) => {
-            let now = state.moment().now;
+            let now = state.ctx.moment().now;
             state.oauth.expire_access(now);
-            state.schedule.poke();
+            state.ctx.poke();
         }
         ("POST", ["tokens", "revoke"]) => {
             state.oauth.revoke_all();
-            state.schedule.poke();
+            state.ctx.poke();
         }
         ("POST", ["advance"]) => {
             let Advance { ms } = read(call)?;
@@ -141,10 +141,10 @@ fn agents(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Answer
 }
 
 fn subscription(state: &mut State, call: &Call, id: &str, action: &str) -> Result<(), Bad> {
-    let held = subscriptions::find(state, id).map_err(|_| Bad::missing())?;
+    let held = subscriptions::find(&mut state.subscriptions, &state.ctx, id).map_err(|_| Bad::missing())?;
     match action {
-        "expire" => drop(subscriptions::delete(state, id).map_err(|_| Bad::missing())?),
-        "forget" => drop(subscriptions::forget(state, id)),
+        "expire" => drop(subscriptions::delete(&mut state.subscriptions, &state.ctx, id).map_err(|_| Bad::missing())?),
+        "forget" => drop(subscriptions::forget(&mut state.subscriptions, &state.ctx, id)),
         "status" => {
             let NewStatus { status } = read(call)?;
             held.status = status;
@@ -154,7 +154,7 @@ fn subscription(state: &mut State, call: &Call, id: &str, action: &str) -> Resul
             if on_renew {
                 held.pending = what;
             } else {
-                subscriptions::rotate(state, id, what);
+                subscriptions::rotate(&mut state.subscriptions, &mut state.ctx, id, what);
             }
         }
         _ => return Err(Bad(StatusCode::NOT_FOUND, "unknown action on a subscription".into())),
@@ -195,11 +195,11 @@ struct Advance {
 
 /// Reads or patches the knobs; a patch contains only the changes.
 fn knobs(state: &mut State, patch: Option<Value>) -> Answer {
-    let mut all = serde_json::to_value(&state.knobs).map_err(Bad::request)?;
+    let mut all = serde_json::to_value(&state.ctx.knobs).map_err(Bad::request)?;
     if let Some(patch) = patch {
         merge(&mut all, patch);
-        state.knobs = serde_json::from_value::<Knobs>(all.clone()).map_err(Bad::request)?;
-        state.schedule.poke();
+        state.ctx.knobs = serde_json::from_value::<Knobs>(all.clone()).map_err(Bad::request)?;
+        state.ctx.poke();
     }
     Ok(ok(&all))
 }
@@ -217,7 +217,7 @@ fn merge(into: &mut Value, patch: Value) {
 }
 
 fn describe(state: &mut State) -> Value {
-    let now = state.moment().now;
+    let now = state.ctx.moment().now;
     let gauges = Gauges::read(state);
     let views: Vec<SubscriptionView> =
         state.subscriptions.alive(now).iter().map(|held| SubscriptionView::new(held, &state.gateway, now)).collect();
@@ -239,8 +239,8 @@ fn describe(state: &mut State) -> Value {
         })
         .collect();
     let sent: Vec<Value> = state
-        .messages
-        .sent
+        .account
+        .sent()
         .iter()
         .map(|sent| {
             json!({
@@ -268,7 +268,7 @@ fn requests(state: &State, call: &Call) -> Answer {
         after.is_none_or(|after| record.sequence > after)
             && target.as_ref().is_none_or(|target| faults::hits_record(target, record))
     };
-    let records: Vec<Value> = state.log.records().filter(wanted).map(write_record).collect();
+    let records: Vec<Value> = state.ctx.log.records().filter(wanted).map(write_record).collect();
     Ok(ok(&json!({ "records": records })))
 }
 
@@ -319,7 +319,7 @@ fn trigger(state: &mut State, call: &Call) -> Answer {
     }
     let mut uuids = Vec::new();
     if let Ok(Event { event, body }) = serde_json::from_slice::<Event>(&call.body) {
-        let uri = EventUri::parse(&event, &state.identity.account_id, &state.identity.extension_id);
+        let uri = EventUri::parse(&event, &state.ctx.identity.account_id, &state.ctx.identity.extension_id);
         for _ in 0..count {
             let domain_event = DomainEvent { uri: uri.clone(), bodies: vec![body.get().to_owned()] };
             uuids.extend(state.deliver(&domain_event));
@@ -327,9 +327,7 @@ fn trigger(state: &mut State, call: &Call) -> Answer {
     } else {
         let fixture: Fixture = read(call)?;
         for _ in 0..count {
-            for domain_event in fixture.apply(state) {
-                uuids.extend(state.deliver(&domain_event));
-            }
+            uuids.extend(state.trigger(&fixture));
         }
     }
     Ok(ok(&json!({ "uuids": uuids })))
@@ -350,7 +348,9 @@ struct Publish {
 }
 
 fn publish(state: &mut State, asked: Publish) -> Result<(), Bad> {
-    let held = subscriptions::find(state, &asked.subscription).map_err(|_| Bad::missing())?.clone();
+    let held = subscriptions::find(&mut state.subscriptions, &state.ctx, &asked.subscription)
+        .map_err(|_| Bad::missing())?
+        .clone();
     let payload = match (asked.data, asked.envelope, asked.encrypt) {
         (Some(data), None, None) => Payload::Data(data),
         (None, Some(envelope), None) => Payload::Envelope(envelope),
@@ -376,9 +376,9 @@ struct Frames {
 fn frames(state: &mut State, asked: Frames) -> Answer {
     let Frames { text, subscription } = asked;
     if let Some(id) = &subscription {
-        subscriptions::find(state, id).map_err(|_| Bad::missing())?;
+        subscriptions::find(&mut state.subscriptions, &state.ctx, id).map_err(|_| Bad::missing())?;
     }
-    Ok(ok(&json!({ "sockets": gateway::send_raw(state, subscription.as_deref(), &text) })))
+    Ok(ok(&json!({ "sockets": gateway::send_raw(&mut state.gateway, subscription.as_deref(), &text) })))
 }
 
 #[derive(Deserialize)]
@@ -403,15 +403,14 @@ struct Power {
 /// Stops a server for a time. Stopping without a time is impossible, since the API server handles
 /// this call.
 fn power(state: &mut State, service: Service, asked: &Power) {
-    let Some(ms) = asked.down_ms else { return state.server(service).want(true) };
-    let now = state.moment().now;
+    let Some(ms) = asked.down_ms else { return state.servers.of(service).want(true) };
     let delay = match service {
         // Its connection must carry this answer first.
         Service::Api => Duration::from_millis(20),
         _ => Duration::ZERO,
     };
-    state.schedule.add(later(now, delay), Due::Down(service));
-    state.schedule.add(later(now, delay + Duration::from_millis(ms)), Due::Up(service));
+    state.schedule(delay, Due::Down(service));
+    state.schedule(delay.saturating_add(Duration::from_millis(ms)), Due::Up(service));
 }
 
 #[derive(Deserialize)]

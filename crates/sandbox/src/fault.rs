@@ -21,13 +21,13 @@ use super::knobs::millis;
 #[derive(Clone, Debug, Deserialize)]
 pub struct Fault {
     #[serde(flatten)]
-    pub(super) action: Action,
+    pub(crate) action: Action,
     #[serde(default = "once")]
-    pub(super) times: Option<u32>,
+    pub(crate) times: Option<u32>,
     #[serde(default)]
-    pub(super) after: u32,
+    pub(crate) after: u32,
     #[serde(default)]
-    pub(super) after_effect: bool,
+    pub(crate) after_effect: bool,
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "serde's default needs the field's type")]
@@ -38,7 +38,7 @@ fn once() -> Option<u32> {
 /// The effect of a fault.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Action {
+pub(crate) enum Action {
     Status {
         status: u16,
         #[serde(default)]
@@ -58,7 +58,7 @@ pub(super) enum Action {
     Close,
     ResetMidBody,
     Hang,
-    BlackHole,
+    Blackhole,
     Reset,
     CloseCode {
         code: u16,
@@ -101,7 +101,7 @@ fn bad_request() -> u16 {
 }
 
 /// Larger than any client accepts in one frame.
-pub(super) const MAX_PADDING: usize = 256 << 20;
+pub(crate) const MAX_PADDING: usize = 256 << 20;
 
 impl Fault {
     fn new(action: Action) -> Self {
@@ -159,7 +159,7 @@ impl Fault {
     /// not even the client's FIN.
     #[must_use]
     pub fn blackhole() -> Self {
-        Self::new(Action::BlackHole)
+        Self::new(Action::Blackhole)
     }
 
     /// Sends the body in pieces of `chunk` bytes, one every `every`.
@@ -349,13 +349,13 @@ impl Fault {
 
 impl Action {
     /// Whether it modifies a response that must be created first.
-    pub(super) fn transforms(&self) -> bool {
+    pub(crate) fn transforms(&self) -> bool {
         matches!(
             self,
             Self::CutJson
                 | Self::ResetMidBody
                 | Self::Drip { .. }
-                | Self::BlackHole
+                | Self::Blackhole
                 | Self::Twice
                 | Self::Garbage { .. }
                 | Self::Binary
@@ -366,7 +366,7 @@ impl Action {
     }
 
     /// The response that the fault itself creates, if any.
-    pub(super) fn own_reply(&self) -> Option<super::http::Reply> {
+    pub(crate) fn own_reply(&self) -> Option<super::http::Reply> {
         let (mut reply, headers) = match self {
             Self::Status { status, headers, body } => {
                 let status = http::StatusCode::from_u16(*status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
@@ -397,7 +397,7 @@ impl Action {
             | Self::Binary
             | Self::Padded { .. }
             | Self::Boundary
-            | Self::BlackHole
+            | Self::Blackhole
             | Self::Drip { .. }
             | Self::Amend(_)
             | Self::Delay { .. } => return None,

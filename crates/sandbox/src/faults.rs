@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-pub(super) use super::fault::Action;
+pub(crate) use super::fault::Action;
 use super::fault::Fault;
 use super::http::Call;
 use super::knobs::millis;
@@ -97,11 +97,11 @@ impl From<u64> for FaultId {
 
 /// The script of faults.
 #[derive(Debug, Default)]
-pub(super) struct FaultTable {
+pub(crate) struct FaultTable {
     rules: Vec<Rule>,
     next: u64,
     /// Faults of the next deliveries.
-    pub(super) deliveries: VecDeque<Option<DeliveryFault>>,
+    deliveries: VecDeque<Option<DeliveryFault>>,
 }
 
 #[derive(Debug)]
@@ -119,17 +119,17 @@ fn once() -> usize {
 
 /// Faults for the next notifications.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub(super) struct Deliveries {
+pub(crate) struct Deliveries {
     #[serde(flatten)]
-    pub(super) fault: DeliveryFault,
+    pub(crate) fault: DeliveryFault,
     #[serde(default = "once")]
-    pub(super) count: usize,
+    pub(crate) count: usize,
 }
 
 /// A fault of one delivery to a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum DeliveryFault {
+pub(crate) enum DeliveryFault {
     /// It is published twice.
     Duplicate,
     /// It is published after the next one on the same channel.
@@ -145,33 +145,33 @@ pub(super) enum DeliveryFault {
 
 /// A fault that applies to a request.
 #[derive(Clone, Debug)]
-pub(super) struct Hit {
-    pub(super) action: Action,
-    pub(super) after_effect: bool,
+pub(crate) struct Hit {
+    pub(crate) action: Action,
+    pub(crate) after_effect: bool,
 }
 
 /// Maximum number of deliveries scripted by one call.
 const MAX_DELIVERIES: usize = 100_000;
 
 impl FaultTable {
-    pub(super) fn add(&mut self, target: Target, fault: Fault) -> FaultId {
+    pub(crate) fn add(&mut self, target: Target, fault: Fault) -> FaultId {
         let id = FaultId(self.next);
         self.next += 1;
         self.rules.push(Rule { id, target, fault, passed: 0, hits: 0 });
         id
     }
 
-    pub(super) fn clear(&mut self, id: FaultId) {
+    pub(crate) fn clear(&mut self, id: FaultId) {
         self.rules.retain(|rule| rule.id != id);
     }
 
-    pub(super) fn clear_all(&mut self) {
+    pub(crate) fn clear_all(&mut self) {
         self.rules.clear();
         self.deliveries.clear();
     }
 
     /// Scripts faults of the next notifications.
-    pub(super) fn script_deliveries(&mut self, script: Deliveries) {
+    pub(crate) fn script_deliveries(&mut self, script: Deliveries) {
         for _ in 0..script.count.min(MAX_DELIVERIES) {
             self.deliveries.push_back(Some(script.fault));
             if script.fault == DeliveryFault::Swap {
@@ -180,12 +180,17 @@ impl FaultTable {
         }
     }
 
-    pub(super) fn hits(&self, id: FaultId) -> u32 {
+    /// Takes the fault of a notification.
+    pub(crate) fn next_delivery(&mut self) -> Option<DeliveryFault> {
+        self.deliveries.pop_front().flatten()
+    }
+
+    pub(crate) fn hits(&self, id: FaultId) -> u32 {
         self.rules.iter().find(|rule| rule.id == id).map_or(0, |rule| rule.hits)
     }
 
     /// The first matching fault that is due. Matching faults before it count the request as passed.
-    pub(super) fn take(&mut self, service: Service, operation: Operation, call: &Call) -> Option<Hit> {
+    pub(crate) fn take(&mut self, service: Service, operation: Operation, call: &Call) -> Option<Hit> {
         for rule in &mut self.rules {
             let spent = rule.fault.times.is_some_and(|times| rule.hits >= times);
             if spent || !rule.target.matches(service, operation, &call.method, &call.path) {
@@ -205,7 +210,7 @@ impl FaultTable {
 }
 
 /// Whether a recorded request matches `target`.
-pub(super) fn hits_record(target: &Target, record: &Recorded) -> bool {
+pub(crate) fn hits_record(target: &Target, record: &Recorded) -> bool {
     target.matches(record.service, record.operation, &record.method, record.path())
 }
 

@@ -1,5 +1,6 @@
-//! Matches events and filters; pure.
+//! Domain events, filters, and which events a filter matches. Pure.
 
+use super::context::Identity;
 use super::http::percent_decode;
 
 /// Query parameters that change the shape of a body; all others narrow the set of events.
@@ -10,16 +11,16 @@ const FAMILIES: [&str; 4] = ["restapi", "team-messaging", "ai", "webinar"];
 
 /// A parsed filter or event URI.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct EventUri {
+pub(crate) struct EventUri {
     /// The path with numeric ids, as reported.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// The query as written, without `?`, in its order.
-    pub(super) query: String,
+    pub(crate) query: String,
 }
 
 impl EventUri {
     /// Parses `text`: drops scheme and host and expands `~` to the ids.
-    pub(super) fn parse(text: &str, account: &str, extension: &str) -> Self {
+    pub(crate) fn parse(text: &str, account: &str, extension: &str) -> Self {
         let text = text.trim();
         let relative = match text.find("://") {
             Some(at) => text[at + 3..].find('/').map_or("/", |slash| &text[at + 3 + slash..]),
@@ -30,7 +31,7 @@ impl EventUri {
     }
 
     /// The URI as text.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
     }
 
@@ -53,7 +54,7 @@ impl EventUri {
 
     /// The level of detail that a filter requests: SIP data above details above the plain body. The
     /// highest of overlapping filters wins.
-    pub(super) fn richness(&self) -> u8 {
+    pub(crate) fn richness(&self) -> u8 {
         match (self.has("detailedTelephonyState"), self.has("sipData")) {
             (true, true) => 2,
             (true, false) => 1,
@@ -67,7 +68,7 @@ impl EventUri {
     /// compared as sets: a parameter of both needs a common value; one of the filter alone narrows
     /// by something absent from the event, so it passes; a shape of the event alone was not
     /// requested.
-    pub(super) fn meets(&self, filter: &Self) -> bool {
+    pub(crate) fn meets(&self, filter: &Self) -> bool {
         if !path_meets(&canonical(&self.path), &canonical(&filter.path)) {
             return false;
         }
@@ -82,7 +83,7 @@ impl EventUri {
     }
 
     /// Whether the service knows filters of this family.
-    pub(super) fn is_known_family(&self) -> bool {
+    pub(crate) fn is_known_family(&self) -> bool {
         let mut segments = self.path.split('/');
         segments.next() == Some("")
             && segments.next().is_some_and(|family| FAMILIES.contains(&family))
@@ -90,13 +91,38 @@ impl EventUri {
     }
 
     /// Whether the service always encrypts it: presence and telephony.
-    pub(super) fn is_sensitive(&self) -> bool {
+    pub(crate) fn is_sensitive(&self) -> bool {
         self.path.contains("/presence") || self.path.contains("/telephony/sessions")
     }
 
     /// Whether this is the reminder about the subscription itself.
-    pub(super) fn is_reminder(&self) -> bool {
+    pub(crate) fn is_reminder(&self) -> bool {
         self.path == "/restapi/v1.0/subscription/~"
+    }
+}
+
+/// A domain event: an event URI, and a body for each level of detail that a filter can request
+/// (plain, detailed, with SIP data); the last body also serves the levels above it.
+#[derive(Clone, Debug)]
+pub(crate) struct DomainEvent {
+    pub(crate) uri: EventUri,
+    /// JSON bodies, least detailed first; at least one.
+    pub(crate) bodies: Vec<String>,
+}
+
+impl DomainEvent {
+    /// The body for a filter that matches.
+    pub(crate) fn body(&self, filter: &EventUri) -> &str {
+        let richest = self.bodies.len().saturating_sub(1);
+        self.bodies.get(richest.min(usize::from(filter.richness()))).map_or("null", String::as_str)
+    }
+}
+
+impl DomainEvent {
+    /// An event with one body.
+    pub(crate) fn new(identity: &Identity, uri: &str, body: &serde_json::Value) -> Self {
+        let uri = EventUri::parse(uri, &identity.account_id, &identity.extension_id);
+        Self { uri, bodies: vec![body.to_string()] }
     }
 }
 

@@ -226,10 +226,10 @@ pub enum Fixture {
     },
 }
 
-pub(super) fn caller() -> String {
+pub(crate) fn caller() -> String {
     "+16505550100".into()
 }
-pub(super) fn greeting() -> String {
+pub(crate) fn greeting() -> String {
     "Hello from the sandbox".into()
 }
 fn chat() -> String {

@@ -10,27 +10,39 @@ use serde_json::{Value, json};
 
 /// A complete request.
 #[derive(Clone, Debug)]
-pub(super) struct Call {
-    pub(super) method: Method,
+pub(crate) struct Call {
+    pub(crate) method: Method,
     /// The raw path.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// The raw query, without `?`.
-    pub(super) query: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
     /// The socket that carried it, if any.
-    pub(super) socket: Option<u64>,
+    pub(crate) socket: Option<Carrier>,
+}
+
+/// A socket that carried a request, when the request is handled.
+#[derive(Clone, Debug)]
+pub(crate) struct Carrier {
+    pub(crate) socket: u64,
+    /// Its login; `None` if the socket is gone.
+    pub(crate) login: Option<u64>,
+    /// Whether it has a session, which can own a subscription.
+    pub(crate) has_session: bool,
+    /// The subscription of its session.
+    pub(crate) subscription: Option<String>,
 }
 
 /// A response.
-pub(super) type Reply = Response<Bytes>;
+pub(crate) type Reply = Response<Bytes>;
 
 impl Call {
-    /// A non-request frame, as a call for the log and the faults.
-    pub(super) fn of_frame(text: String) -> Self {
+    /// A non-request frame, as a call to `path` for the log and the faults.
+    pub(crate) fn of_frame(path: &str, text: String) -> Self {
         Self {
             method: Method::POST,
-            path: super::gateway::PATH.to_owned(),
+            path: path.to_owned(),
             query: String::new(),
             headers: HeaderMap::new(),
             body: text.into(),
@@ -40,7 +52,7 @@ impl Call {
 
     /// A request without headers.
     #[cfg(test)]
-    pub(super) fn bare(method: Method, target: &str, body: &str) -> Self {
+    pub(crate) fn bare(method: Method, target: &str, body: &str) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         Self {
             method,
@@ -53,14 +65,14 @@ impl Call {
     }
 
     /// The first query parameter of this name, decoded.
-    pub(super) fn query(&self, name: &str) -> Option<String> {
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
         url::form_urlencoded::parse(self.query.as_bytes())
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.into_owned())
     }
 
     /// All values of a query parameter.
-    pub(super) fn query_all(&self, name: &str) -> Vec<String> {
+    pub(crate) fn query_all(&self, name: &str) -> Vec<String> {
         url::form_urlencoded::parse(self.query.as_bytes())
             .filter(|(key, _)| key == name)
             .map(|(_, value)| value.into_owned())
@@ -68,12 +80,12 @@ impl Call {
     }
 
     /// The path's segments, decoded.
-    pub(super) fn segments(&self) -> Vec<String> {
+    pub(crate) fn segments(&self) -> Vec<String> {
         self.path.split('/').skip(1).map(percent_decode).collect()
     }
 
     /// The body as JSON; `None` if it is empty.
-    pub(super) fn json(&self) -> Result<Option<Value>, serde_json::Error> {
+    pub(crate) fn json(&self) -> Result<Option<Value>, serde_json::Error> {
         if self.body.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
@@ -81,7 +93,7 @@ impl Call {
     }
 
     /// The parts of a multipart body; `None` without a multipart type and boundary.
-    pub(super) fn parts(&self) -> Option<Vec<Part>> {
+    pub(crate) fn parts(&self) -> Option<Vec<Part>> {
         let kind = self.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
         let (family, _) = kind.split_once('/')?;
         let boundary = kind.split(';').skip(1).find_map(|it| {
@@ -109,7 +121,7 @@ impl Call {
     }
 
     /// User and password of a `Basic` header.
-    pub(super) fn basic(&self) -> Option<(String, String)> {
+    pub(crate) fn basic(&self) -> Option<(String, String)> {
         let encoded = self.scheme("basic")?;
         let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
         let (user, password) = text.split_once(':')?;
@@ -117,7 +129,7 @@ impl Call {
     }
 
     /// The value after `scheme` in the `Authorization` header.
-    pub(super) fn scheme(&self, scheme: &str) -> Option<&str> {
+    pub(crate) fn scheme(&self, scheme: &str) -> Option<&str> {
         let value = self.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (found, rest) = value.trim().split_once(' ')?;
         found.eq_ignore_ascii_case(scheme).then(|| rest.trim())
@@ -126,11 +138,11 @@ impl Call {
 
 /// A part of a multipart body.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(crate) struct Part {
     /// The name of a form field.
-    pub(super) name: Option<String>,
-    pub(super) content_type: Option<String>,
-    pub(super) data: Vec<u8>,
+    pub(crate) name: Option<String>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) data: Vec<u8>,
 }
 
 impl Part {
@@ -164,7 +176,7 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 /// Decodes `%41` to `A`; invalid UTF-8 is replaced.
-pub(super) fn percent_decode(text: &str) -> String {
+pub(crate) fn percent_decode(text: &str) -> String {
     if !text.contains('%') {
         return text.to_owned();
     }
@@ -194,12 +206,12 @@ pub(super) fn percent_decode(text: &str) -> String {
 }
 
 /// A response with a JSON body.
-pub(super) fn json_reply(status: StatusCode, body: &Value) -> Reply {
+pub(crate) fn json_reply(status: StatusCode, body: &Value) -> Reply {
     text_reply(status, "application/json;charset=UTF-8", body.to_string())
 }
 
 /// A response with a text body.
-pub(super) fn text_reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+pub(crate) fn text_reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
     reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -207,7 +219,7 @@ pub(super) fn text_reply(status: StatusCode, content_type: &'static str, body: i
 }
 
 /// A response without a body.
-pub(super) fn empty_reply(status: StatusCode) -> Reply {
+pub(crate) fn empty_reply(status: StatusCode) -> Reply {
     let mut reply = Response::new(Bytes::new());
     *reply.status_mut() = status;
     reply
@@ -215,20 +227,20 @@ pub(super) fn empty_reply(status: StatusCode) -> Reply {
 
 /// An API error: the values in both heads of the service's envelope.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Refused {
-    pub(super) status: u16,
-    pub(super) code: Cow<'static, str>,
-    pub(super) message: String,
-    pub(super) parameter: Option<(String, Option<String>)>,
+pub(crate) struct Refused {
+    pub(crate) status: u16,
+    pub(crate) code: Cow<'static, str>,
+    pub(crate) message: String,
+    pub(crate) parameter: Option<(String, Option<String>)>,
 }
 
 impl Refused {
-    pub(super) fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self { status, code: code.into(), message: message.into(), parameter: None }
     }
 
     /// 400 `CMN-101`.
-    pub(super) fn parameter(name: &str) -> Self {
+    pub(crate) fn parameter(name: &str) -> Self {
         Self {
             parameter: Some((name.to_owned(), None)),
             ..Self::new(400, "CMN-101", format!("Parameter [{name}] value is invalid"))
@@ -236,7 +248,7 @@ impl Refused {
     }
 
     /// 404 `CMN-102`.
-    pub(super) fn not_found(name: &str, value: &str) -> Self {
+    pub(crate) fn not_found(name: &str, value: &str) -> Self {
         Self {
             parameter: Some((name.to_owned(), Some(value.to_owned()))),
             ..Self::new(404, "CMN-102", format!("Resource for parameter [{name}] is not found"))
@@ -255,7 +267,7 @@ impl Refused {
     }
 
     /// The envelope with both heads.
-    pub(super) fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         let mut inner = json!({ "errorCode": self.code, "message": self.message });
         let mut outer = json!({ "errorCode": self.legacy_word(), "message": self.message });
         if let Some((name, value)) = &self.parameter {

@@ -107,26 +107,32 @@ pub mod agent;
 mod amend;
 mod budget;
 mod builder;
+mod center;
+mod checks;
 mod cipher;
+mod clock;
+mod context;
 mod control;
-mod delivery;
+mod crawler;
 pub mod digital;
 mod fault;
 mod faults;
 mod filters;
 mod fixtures;
-mod fixtures_apply;
 mod gateway;
 mod http;
 mod knobs;
 mod link;
-mod messages;
 mod oauth;
 mod pubnub;
+mod random;
 mod requests;
 mod rest;
 mod schedule;
 mod server;
+mod servers;
+mod shared;
+mod socket;
 mod state;
 mod subscribe;
 mod subscriptions;
@@ -139,20 +145,25 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use self::account::{AccountKnobs, OldCallLog, StaleToken};
+pub use self::account::{SentKind, SentMessage};
 pub use self::builder::SandboxBuilder;
 pub use self::fault::Fault;
 pub use self::faults::{FaultId, Target};
 pub use self::fixtures::Fixture;
-pub use self::gateway::{AuthRefusal, Excess, GatewayKnobs, LiveRecovery, TokenExpiry, WscRotation};
-pub use self::knobs::{Encryption, Knobs, Overflow, RateLimits, Refusal, Rotation, TimeFormat};
-pub use self::messages::{SentKind, SentMessage};
+pub use self::knobs::{
+    AccountKnobs, AuthRefusal, Encryption, Excess, GatewayKnobs, Knobs, LiveRecovery, OldCallLog, Overflow, RateLimits,
+    Refusal, Rotation, StaleToken, TimeFormat, TokenExpiry, WscRotation,
+};
 pub use self::requests::{Operation, Recorded, Service};
-pub use self::view::{Faults, Gauges, SubscriptionView, Transport};
+pub use self::subscriptions::Transport;
+pub use self::view::{Faults, Gauges, SubscriptionView};
 
-use self::delivery::DomainEvent;
-use self::filters::EventUri;
-use self::state::{Cut, Identity, Shared};
+use self::clock::later;
+use self::context::Identity;
+use self::filters::{DomainEvent, EventUri};
+use self::servers::Cut;
+use self::shared::Shared;
+use self::state::{Due, State};
 use ringcentral_events::Secret;
 use ringcentral_events::SubscriptionId;
 use ringcentral_events::{Error, ErrorKind, Result};
@@ -317,9 +328,9 @@ impl Sandbox {
     /// which is locked meanwhile.
     pub fn knobs(&self, change: impl FnOnce(&mut Knobs)) {
         self.shared.update(|state| {
-            change(&mut state.knobs);
+            change(&mut state.ctx.knobs);
             // The change may make a deadline due.
-            state.schedule.poke();
+            state.ctx.poke();
         });
     }
 
@@ -340,9 +351,7 @@ impl Sandbox {
         self.shared.update(|state| {
             let mut uuids = Vec::new();
             for fixture in fixtures {
-                for domain_event in fixture.apply(state) {
-                    uuids.extend(state.deliver(&domain_event));
-                }
+                uuids.extend(state.trigger(fixture));
             }
             uuids
         })
@@ -399,7 +408,8 @@ impl Sandbox {
 
     fn publish(&self, subscription: &SubscriptionId, payload: pubnub::Payload) -> Result<()> {
         let published = self.shared.update(|state| {
-            let channel = subscriptions::find(state, subscription.as_str()).ok()?.channel.clone();
+            let channel =
+                subscriptions::find(&mut state.subscriptions, &state.ctx, subscription.as_str()).ok()?.channel.clone();
             state.publish_payload(&channel, payload);
             Some(())
         });
@@ -409,54 +419,63 @@ impl Sandbox {
     /// Sends a raw text frame over the socket of a subscription, or over every open socket:
     /// garbage, or a frame of an unknown kind. Returns the number of sockets.
     pub fn send_frame(&self, subscription: Option<&SubscriptionId>, text: &str) -> usize {
-        self.shared.update(|state| gateway::send_raw(state, subscription.map(SubscriptionId::as_str), text))
+        self.shared
+            .update(|state| gateway::send_raw(&mut state.gateway, subscription.map(SubscriptionId::as_str), text))
     }
 
     /// The live subscriptions, oldest first.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<SubscriptionView> {
         let state = &mut *self.shared.lock();
-        let now = state.moment().now;
+        let now = state.ctx.moment().now;
         state.subscriptions.alive(now).iter().map(|held| SubscriptionView::new(held, &state.gateway, now)).collect()
     }
 
     /// Expires a subscription now: publishing stops, and every call on it gets 404 `CMN-102`. False
     /// if the id is unknown.
     pub fn expire(&self, id: &SubscriptionId) -> bool {
-        self.shared.update(|state| subscriptions::delete(state, id.as_str()).is_ok())
+        self.shared.update(|state| subscriptions::delete(&mut state.subscriptions, &state.ctx, id.as_str()).is_ok())
     }
 
     /// Removes a subscription now, as if its session had ended at the service: every call on it
     /// gets 404 `SUB-507`. False if the id is unknown.
     pub fn forget(&self, id: &SubscriptionId) -> bool {
-        self.shared.update(|state| subscriptions::forget(state, id.as_str()))
+        self.shared.update(|state| subscriptions::forget(&mut state.subscriptions, &state.ctx, id.as_str()))
     }
 
     /// Changes the channel or keys of a subscription now; the client learns it from its next
     /// renewal. False if the id is unknown.
     pub fn rotate(&self, id: &SubscriptionId, rotation: Rotation) -> bool {
-        self.shared.update(|state| subscriptions::rotate(state, id.as_str(), rotation))
+        self.shared
+            .update(|state| subscriptions::rotate(&mut state.subscriptions, &mut state.ctx, id.as_str(), rotation))
     }
 
     /// Changes the channel or keys of a subscription with its next renewal or update. False if the
     /// id is unknown.
     pub fn rotate_on_renew(&self, id: &SubscriptionId, rotation: Rotation) -> bool {
-        self.shared.update(|state| subscriptions::find(state, id.as_str()).map(|held| held.pending = rotation).is_ok())
+        self.shared.update(|state| {
+            subscriptions::find(&mut state.subscriptions, &state.ctx, id.as_str())
+                .map(|held| held.pending = rotation)
+                .is_ok()
+        })
     }
 
     /// Sets a subscription's `status`. Any status but `Active` stops publishing. False if the id is
     /// unknown.
     pub fn set_status(&self, id: &SubscriptionId, status: &str) -> bool {
-        self.shared
-            .update(|state| subscriptions::find(state, id.as_str()).map(|held| held.status = status.into()).is_ok())
+        self.shared.update(|state| {
+            subscriptions::find(&mut state.subscriptions, &state.ctx, id.as_str())
+                .map(|held| held.status = status.into())
+                .is_ok()
+        })
     }
 
     /// Expires every access token now (401 `OAU-128`).
     pub fn expire_access_tokens(&self) {
         self.shared.update(|state| {
-            let now = state.moment().now;
+            let now = state.ctx.moment().now;
             state.oauth.expire_access(now);
-            state.schedule.poke();
+            state.ctx.poke();
         });
     }
 
@@ -464,7 +483,7 @@ impl Sandbox {
     pub fn revoke_sessions(&self) {
         self.shared.update(|state| {
             state.oauth.revoke_all();
-            state.schedule.poke();
+            state.ctx.poke();
         });
     }
 
@@ -483,10 +502,7 @@ impl Sandbox {
     /// Like [`stop_service`](Self::stop_service), and restarts it after `time` of the sandbox's clock.
     pub async fn stop_service_for(&self, service: Service, time: Duration) {
         self.stop_service(service).await;
-        self.shared.update(|state| {
-            let at = state::later(state.moment().now, time);
-            state.schedule.add(at, schedule::Due::Up(service));
-        });
+        self.shared.update(|state| state.schedule(time, Due::Up(service)));
     }
 
     /// Restarts a server on its port. Returns once it listens.
@@ -495,9 +511,10 @@ impl Sandbox {
     }
 
     async fn set_power(&self, service: Service, up: bool) {
-        self.shared.update(|state| state.server(service).want(up));
+        self.shared.update(|state| state.servers.of(service).want(up));
         let deadline = Instant::now() + Duration::from_secs(10);
-        let reached = self.shared.wait_until(deadline, |state| (state.server(service).listening == up).then_some(()));
+        let reached =
+            self.shared.wait_until(deadline, |state| (state.servers.of(service).listening == up).then_some(()));
         if reached.await.is_none() {
             tracing::error!(?service, up, "the sandbox's server did not start or stop within ten seconds");
         }
@@ -523,14 +540,14 @@ impl Sandbox {
     /// read or sent on it any more. New connections are accepted. Polls on them no longer count as
     /// open.
     pub fn blackhole_connections(&self, service: Service) {
-        self.shared.update(|state| state.cut(service, Cut::BlackHole));
+        self.shared.update(|state| state.cut(service, Cut::Blackhole));
     }
 
     /// The newest requests in the order they were read; [`SandboxBuilder::request_log`] sets their
     /// number.
     #[must_use]
     pub fn requests(&self) -> Vec<Recorded> {
-        self.shared.lock().log.records().cloned().collect()
+        self.shared.lock().ctx.log.records().cloned().collect()
     }
 
     /// The recorded requests that match `target`.
@@ -538,18 +555,18 @@ impl Sandbox {
     pub fn requests_to(&self, target: impl Into<Target>) -> Vec<Recorded> {
         let target = target.into();
         let state = self.shared.lock();
-        state.log.records().filter(|record| faults::hits_record(&target, record)).cloned().collect()
+        state.ctx.log.records().filter(|record| faults::hits_record(&target, record)).cloned().collect()
     }
 
     /// Clears the recorded requests.
     pub fn clear_requests(&self) {
-        self.shared.update(|state| state.log.clear());
+        self.shared.update(|state| state.ctx.log.clear());
     }
 
     /// The newest 10 000 messages sent by SMS, pager and posts, oldest first.
     #[must_use]
     pub fn sent_messages(&self) -> Vec<SentMessage> {
-        self.shared.lock().messages.sent.iter().cloned().collect()
+        self.shared.lock().account.sent().iter().cloned().collect()
     }
 
     /// The messages of all extensions, oldest first, as the API formats them; deleted ones with
@@ -562,7 +579,7 @@ impl Sandbox {
     /// The posts of all chats, oldest first, as the API formats them.
     #[must_use]
     pub fn stored_posts(&self) -> Vec<serde_json::Value> {
-        self.shared.lock().posts()
+        self.shared.lock().account.team.posts()
     }
 
     /// Counts of connections, polls and requests.
@@ -576,22 +593,26 @@ impl Sandbox {
     #[must_use]
     pub fn open_polls_on(&self, id: &SubscriptionId) -> usize {
         let state = &mut *self.shared.lock();
-        let Ok(channel) = subscriptions::find(state, id.as_str()).map(|held| held.channel.clone()) else { return 0 };
+        let Ok(channel) =
+            subscriptions::find(&mut state.subscriptions, &state.ctx, id.as_str()).map(|held| held.channel.clone())
+        else {
+            return 0;
+        };
         state.pubnub.open_on(&channel)
     }
 
     /// Waits for a past or future request that `wanted` accepts; checked again after each response.
     /// `None` after `timeout`. `wanted` must not call the sandbox, which is locked meanwhile.
     pub async fn wait_for(&self, mut wanted: impl FnMut(&Recorded) -> bool, timeout: Duration) -> Option<Recorded> {
-        let deadline = state::later(Instant::now(), timeout);
-        self.shared.wait_until(deadline, |state| state.log.records().find(|record| wanted(record)).cloned()).await
+        let deadline = later(Instant::now(), timeout);
+        self.shared.wait_until(deadline, |state| state.ctx.log.records().find(|record| wanted(record)).cloned()).await
     }
 
     /// Waits until at least `count` requests that match `target` were read. False after `timeout`.
     pub async fn wait_requests(&self, target: impl Into<Target>, count: usize, timeout: Duration) -> bool {
         let target = target.into();
         self.wait(timeout, |state| {
-            state.log.records().filter(|record| faults::hits_record(&target, record)).count() >= count
+            state.ctx.log.records().filter(|record| faults::hits_record(&target, record)).count() >= count
         })
         .await
     }
@@ -599,7 +620,7 @@ impl Sandbox {
     /// Waits until there are exactly `count` live subscriptions. False after `timeout`.
     pub async fn wait_subscriptions(&self, count: usize, timeout: Duration) -> bool {
         self.wait(timeout, |state| {
-            let now = state.moment().now;
+            let now = state.ctx.moment().now;
             state.subscriptions.alive(now).len() == count
         })
         .await
@@ -607,7 +628,7 @@ impl Sandbox {
 
     /// Waits until exactly `count` polls are open. False after `timeout`.
     pub async fn wait_open_polls(&self, count: usize, timeout: Duration) -> bool {
-        self.wait(timeout, |state| state.pubnub.counts(state.clock.read().now).open == count).await
+        self.wait(timeout, |state| state.pubnub.counts(state.ctx.clock.read().now).open == count).await
     }
 
     /// Waits until exactly `count` sockets are open at the gateway. False after
@@ -628,11 +649,11 @@ impl Sandbox {
 
     /// Waits until bots have sent at least `count` messages. False after `timeout`.
     pub async fn wait_sent_messages(&self, count: usize, timeout: Duration) -> bool {
-        self.wait(timeout, |state| state.messages.sent.len() >= count).await
+        self.wait(timeout, |state| state.account.sent().len() >= count).await
     }
 
-    async fn wait(&self, timeout: Duration, mut reached: impl FnMut(&mut state::State) -> bool) -> bool {
-        let deadline = state::later(Instant::now(), timeout);
+    async fn wait(&self, timeout: Duration, mut reached: impl FnMut(&mut State) -> bool) -> bool {
+        let deadline = later(Instant::now(), timeout);
         self.shared.wait_until(deadline, |state| reached(state).then_some(())).await.is_some()
     }
 }

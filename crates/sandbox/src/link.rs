@@ -18,7 +18,7 @@ enum Mode {
     /// Passes them on.
     Normal,
     /// Reads nothing, discards writes, and stays open.
-    Mute,
+    Silent,
     /// Passes headers and this many bytes of body, then resets.
     CutBody { left: usize, head: Head },
     /// Broken; the socket is reset when dropped.
@@ -50,18 +50,18 @@ impl Head {
 
 /// A handle to a connection.
 #[derive(Debug)]
-pub(super) struct LinkControl {
+pub(crate) struct LinkControl {
     mode: Mutex<Mode>,
     /// Set permanently once the link is a black hole.
     silent: Arc<AtomicBool>,
     /// Ends the connection's task.
-    pub(super) cut: Notify,
+    pub(crate) cut: Notify,
     /// Ends it after the responses in progress.
-    pub(super) finish: Notify,
+    pub(crate) finish: Notify,
 }
 
 impl LinkControl {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { mode: Mutex::new(Mode::Normal), silent: Arc::default(), cut: Notify::new(), finish: Notify::new() }
     }
 
@@ -70,39 +70,39 @@ impl LinkControl {
     }
 
     /// Turns it into a black hole.
-    pub(super) fn mute(&self) {
-        *self.mode() = Mode::Mute;
+    pub(crate) fn silence(&self) {
+        *self.mode() = Mode::Silent;
         self.silent.store(true, Ordering::Relaxed);
     }
 
     /// Whether the link is a black hole; updated later.
-    pub(super) fn silent(&self) -> &Arc<AtomicBool> {
+    pub(crate) fn silent(&self) -> &Arc<AtomicBool> {
         &self.silent
     }
 
     /// Breaks the next response after `body` bytes of its body.
-    pub(super) fn cut_body_after(&self, body: usize) {
+    pub(crate) fn cut_body_after(&self, body: usize) {
         *self.mode() = Mode::CutBody { left: body, head: Head(0) };
     }
 
     /// Breaks after this many more bytes.
-    pub(super) fn cut_after(&self, bytes: usize) {
+    pub(crate) fn cut_after(&self, bytes: usize) {
         *self.mode() = Mode::CutBody { left: bytes, head: Head(4) };
     }
 
     /// Ends it now, by a reset.
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         *self.mode() = Mode::Reset;
         self.cut.notify_one();
     }
 
     /// Ends it now, by an orderly close.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.cut.notify_one();
     }
 
     /// Ends it after the responses in progress, and accepts no further requests.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.finish.notify_one();
     }
 
@@ -110,7 +110,7 @@ impl LinkControl {
     fn admit(&self, bytes: &[u8]) -> Option<usize> {
         let mut mode = self.mode();
         match *mode {
-            Mode::Normal | Mode::Mute => Some(bytes.len()),
+            Mode::Normal | Mode::Silent => Some(bytes.len()),
             Mode::Reset => None,
             Mode::CutBody { left, mut head } => {
                 let passed = head.pass(bytes);
@@ -135,13 +135,13 @@ impl LinkControl {
 
 /// A stream that obeys its control.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     stream: TcpStream,
     control: Arc<LinkControl>,
 }
 
 impl Link {
-    pub(super) fn new(stream: TcpStream, control: Arc<LinkControl>) -> Self {
+    pub(crate) fn new(stream: TcpStream, control: Arc<LinkControl>) -> Self {
         Self { stream, control }
     }
 }
@@ -158,7 +158,7 @@ impl Drop for Link {
 
 impl AsyncRead for Link {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if *self.control.mode() == Mode::Mute {
+        if *self.control.mode() == Mode::Silent {
             // Never woken again: only the end of the task frees the socket.
             return Poll::Pending;
         }
@@ -171,7 +171,7 @@ impl AsyncWrite for Link {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        if *self.control.mode() == Mode::Mute {
+        if *self.control.mode() == Mode::Silent {
             return Poll::Ready(Ok(buf.len()));
         }
         let control = Arc::clone(&self.control);

@@ -9,10 +9,11 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::gateway::TokenExpiry;
+use super::clock::later;
+use super::context::{Context, Identity};
 use super::http::{Call, Refused, Reply, empty_reply, json_reply};
-use super::knobs::Knobs;
-use super::state::{Identity, State, later, token};
+use super::knobs::{Knobs, TokenExpiry};
+use super::random::token;
 
 /// Lifetime of an authorization code.
 const CODE_LIFE: Duration = Duration::from_secs(60);
@@ -27,14 +28,14 @@ const LOGGED_OUT: usize = 64;
 
 /// Sessions and codes.
 #[derive(Debug, Default)]
-pub(super) struct OAuth {
+pub(crate) struct OAuth {
     sessions: Vec<Session>,
     next_id: u64,
     codes: Vec<Code>,
     /// Ended logins, and when their sockets end.
     logged_out: Vec<(u64, Instant)>,
     /// Number of tokens issued since the start, for tests that count logins.
-    pub(super) issued: u64,
+    issued: u64,
 }
 
 #[derive(Debug)]
@@ -148,39 +149,38 @@ fn subject(jwt: &str) -> Option<String> {
 }
 
 /// `POST /restapi/oauth/token`.
-pub(super) fn grant(state: &mut State, call: &Call) -> Reply {
-    grant_inner(state, call).unwrap_or_else(|refused| refused.reply())
+pub(crate) fn grant(oauth: &mut OAuth, ctx: &mut Context, call: &Call) -> Reply {
+    grant_inner(oauth, ctx, call).unwrap_or_else(|refused| refused.reply())
 }
 
-fn grant_inner(state: &mut State, call: &Call) -> Result<Reply, GrantRefused> {
+fn grant_inner(oauth: &mut OAuth, ctx: &mut Context, call: &Call) -> Result<Reply, GrantRefused> {
     let form = Form::read(call);
-    let (client_id, confidential) = client(call, &form, &state.identity)?;
-    let now = state.moment().now;
+    let (client_id, confidential) = client(call, &form, &ctx.identity)?;
+    let now = ctx.moment().now;
     match form.get("grant_type") {
         Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => {
             if !confidential {
                 return Err(NO_CLIENT);
             }
-            if form.get("assertion") != Some(&state.identity.jwt) {
+            if form.get("assertion") != Some(&ctx.identity.jwt) {
                 return Err(BAD_USER);
             }
         }
         Some("password") => {
-            let identity = &state.identity;
+            let identity = &ctx.identity;
             let user = form.get("username").unwrap_or_default().split('*').next();
             if user != Some(&identity.username) || form.get("password") != Some(&identity.password) {
                 return Err(BAD_USER);
             }
         }
-        Some("authorization_code") => redeem(&mut state.oauth, &form, &client_id, confidential, now)?,
-        Some("refresh_token") => return refresh(state, &form, &client_id, now),
+        Some("authorization_code") => redeem(oauth, &form, &client_id, confidential, now)?,
+        Some("refresh_token") => return refresh(oauth, ctx, &form, &client_id, now),
         _ => return Err(BAD_GRANT),
     }
-    let session = new_session(state, &form, client_id, now);
-    let reply = token_reply(&session, &state.identity, now);
-    let oauth = &mut state.oauth;
+    let session = new_session(oauth, ctx, &form, client_id, now);
+    let reply = token_reply(&session, &ctx.identity, now);
     oauth.sessions.push(session);
-    let surplus = oauth.sessions.len().saturating_sub(state.knobs.max_sessions.max(1));
+    let surplus = oauth.sessions.len().saturating_sub(ctx.knobs.max_sessions.max(1));
     oauth.sessions.drain(..surplus);
     Ok(reply)
 }
@@ -210,51 +210,56 @@ fn redeem(
     if shown == challenge { Ok(()) } else { Err(BAD_CODE) }
 }
 
-fn refresh(state: &mut State, form: &Form, client_id: &str, now: Instant) -> Result<Reply, GrantRefused> {
+fn refresh(
+    oauth: &mut OAuth,
+    ctx: &mut Context,
+    form: &Form,
+    client_id: &str,
+    now: Instant,
+) -> Result<Reply, GrantRefused> {
     let wanted = form.get("refresh_token").ok_or(DEAD_REFRESH)?;
-    let grace = state.knobs.refresh_reuse_grace;
+    let grace = ctx.knobs.refresh_reuse_grace;
     let is = |held: &Option<(String, Instant)>| held.as_ref().is_some_and(|(token, _)| token == wanted);
-    let at = state
-        .oauth
+    let at = oauth
         .sessions
         .iter()
         .position(|session| session.client_id == client_id && (is(&session.refresh) || is(&session.spent_refresh)))
         .ok_or(DEAD_REFRESH)?;
-    let session = &state.oauth.sessions[at];
+    let session = &oauth.sessions[at];
     if let Some((spent, spent_at)) = &session.spent_refresh
         && spent == wanted
     {
         let until = session.used_at.map_or(*spent_at + UNUSED_GRACE, |used| later(used, grace));
         // Returns the same new token again, so that a client can recover from a lost response.
-        return if now < until { Ok(token_reply(session, &state.identity, now)) } else { Err(SPENT_REFRESH) };
+        return if now < until { Ok(token_reply(session, &ctx.identity, now)) } else { Err(SPENT_REFRESH) };
     }
     if session.refresh.as_ref().is_some_and(|(_, until)| now >= *until) {
-        state.oauth.sessions.remove(at);
+        oauth.sessions.remove(at);
         return Err(DEAD_REFRESH);
     }
-    let mut next = new_session(state, form, client_id.to_owned(), now);
-    next.id = state.oauth.sessions[at].id;
+    let mut next = new_session(oauth, ctx, form, client_id.to_owned(), now);
+    next.id = oauth.sessions[at].id;
     next.spent_refresh = Some((wanted.to_owned(), now));
-    let reply = token_reply(&next, &state.identity, now);
-    state.oauth.sessions[at] = next;
+    let reply = token_reply(&next, &ctx.identity, now);
+    oauth.sessions[at] = next;
     Ok(reply)
 }
 
-fn new_session(state: &mut State, form: &Form, client_id: String, now: Instant) -> Session {
-    let Knobs { access_token_ttl, refresh_token_ttl, issue_refresh_tokens, .. } = state.knobs;
+fn new_session(oauth: &mut OAuth, ctx: &mut Context, form: &Form, client_id: String, now: Instant) -> Session {
+    let Knobs { access_token_ttl, refresh_token_ttl, issue_refresh_tokens, .. } = ctx.knobs;
     let access_ttl = form.ttl("access_token_ttl", access_token_ttl, 600..=3600);
     // Caps the requested lifetime at the app's; the service's minimum is not published.
     let asked = form.get("refresh_token_ttl").and_then(|text| text.parse().ok()).map(Duration::from_secs);
     let refresh_ttl = asked.filter(|ttl| !ttl.is_zero()).map_or(refresh_token_ttl, |ttl| ttl.min(refresh_token_ttl));
-    state.oauth.issued += 1;
-    state.oauth.next_id += 1;
+    oauth.issued += 1;
+    oauth.next_id += 1;
     Session {
-        id: state.oauth.next_id,
+        id: oauth.next_id,
         client_id,
-        access: token(&mut state.rng, "U0pD", 96),
+        access: token(&mut ctx.rng, "U0pD", 96),
         access_until: later(now, access_ttl.min(access_token_ttl)),
         used_at: None,
-        refresh: issue_refresh_tokens.then(|| (token(&mut state.rng, "U0pR", 96), later(now, refresh_ttl))),
+        refresh: issue_refresh_tokens.then(|| (token(&mut ctx.rng, "U0pR", 96), later(now, refresh_ttl))),
         spent_refresh: None,
         scope: form.get("scope").unwrap_or(SCOPE).to_owned(),
     }
@@ -278,9 +283,9 @@ fn token_reply(session: &Session, identity: &Identity, now: Instant) -> Reply {
 }
 
 /// `POST /restapi/oauth/revoke`: ends the token's session.
-pub(super) fn revoke(state: &mut State, call: &Call) -> Reply {
+pub(crate) fn revoke(oauth: &mut OAuth, ctx: &mut Context, call: &Call) -> Reply {
     let form = Form::read(call);
-    if let Err(refused) = client(call, &form, &state.identity) {
+    if let Err(refused) = client(call, &form, &ctx.identity) {
         return refused.reply();
     }
     let Some(token) = form.get("token").map(str::to_owned).or_else(|| call.query("token")) else {
@@ -290,10 +295,10 @@ pub(super) fn revoke(state: &mut State, call: &Call) -> Reply {
         session.access == token || session.refresh.as_ref().is_some_and(|(refresh, _)| *refresh == token)
     };
     // A socket that becomes a zombie does so at once.
-    let closes = state.knobs.gateway.token_expiry == TokenExpiry::Close;
-    let grace = if closes { state.knobs.gateway.logout_grace } else { Duration::ZERO };
-    let until = later(state.moment().now, grace);
-    let OAuth { sessions, logged_out, .. } = &mut state.oauth;
+    let closes = ctx.knobs.gateway.token_expiry == TokenExpiry::Close;
+    let grace = if closes { ctx.knobs.gateway.logout_grace } else { Duration::ZERO };
+    let until = later(ctx.moment().now, grace);
+    let OAuth { sessions, logged_out, .. } = oauth;
     logged_out.extend(sessions.iter().filter(|it| is_ended(it)).map(|it| (it.id, until.min(it.access_until))));
     logged_out.drain(..logged_out.len().saturating_sub(LOGGED_OUT));
     sessions.retain(|session| !is_ended(session));
@@ -301,8 +306,8 @@ pub(super) fn revoke(state: &mut State, call: &Call) -> Reply {
 }
 
 /// `GET /restapi/oauth/authorize`: the user always consents.
-pub(super) fn authorize(state: &mut State, call: &Call) -> Reply {
-    let identity = &state.identity;
+pub(crate) fn authorize(oauth: &mut OAuth, ctx: &mut Context, call: &Call) -> Reply {
+    let identity = &ctx.identity;
     let client_id = call.query("client_id").unwrap_or_default();
     if client_id != identity.client_id && client_id != identity.public_client_id {
         return Refused::new(400, "OAU-153", "Invalid client application").reply();
@@ -315,10 +320,10 @@ pub(super) fn authorize(state: &mut State, call: &Call) -> Reply {
         return Refused::new(403, "OAU-109", "Redirect URI is not usable").reply();
     };
     let hashed = call.query("code_challenge_method").as_deref() == Some("S256");
-    let code = token(&mut state.rng, "C0", 40);
-    let until = state.moment().now + CODE_LIFE;
-    state.oauth.codes.retain(|code| code.until > until - CODE_LIFE);
-    state.oauth.codes.push(Code {
+    let code = token(&mut ctx.rng, "C0", 40);
+    let until = ctx.moment().now + CODE_LIFE;
+    oauth.codes.retain(|code| code.until > until - CODE_LIFE);
+    oauth.codes.push(Code {
         code: code.clone(),
         client_id,
         redirect_uri,
@@ -343,9 +348,9 @@ pub(super) fn authorize(state: &mut State, call: &Call) -> Reply {
 }
 
 /// Checks the bearer token of an API call, or the login of its socket. Returns the login's id.
-pub(super) fn check(state: &mut State, call: &Call) -> Result<u64, Refused> {
-    if let Some(socket) = call.socket {
-        return check_login(state, socket);
+pub(crate) fn check(oauth: &mut OAuth, ctx: &Context, call: &Call) -> Result<u64, Refused> {
+    if let Some(carrier) = &call.socket {
+        return oauth.check_login(carrier.login, ctx.moment().now);
     }
     if !call.headers.contains_key(header::AUTHORIZATION) {
         return Err(Refused::new(401, "AGW-401", "Authorization header is not specified"));
@@ -353,8 +358,8 @@ pub(super) fn check(state: &mut State, call: &Call) -> Result<u64, Refused> {
     let Some(bearer) = call.scheme("bearer") else {
         return Err(Refused::new(401, "AGW-402", "Invalid Authorization header"));
     };
-    let now = state.moment().now;
-    let Some(session) = state.oauth.sessions.iter_mut().find(|session| session.access == bearer) else {
+    let now = ctx.moment().now;
+    let Some(session) = oauth.sessions.iter_mut().find(|session| session.access == bearer) else {
         return Err(Refused::new(401, "OAU-213", "Token not found"));
     };
     if now >= session.access_until {
@@ -364,42 +369,42 @@ pub(super) fn check(state: &mut State, call: &Call) -> Result<u64, Refused> {
     Ok(session.id)
 }
 
-fn check_login(state: &State, socket: u64) -> Result<u64, Refused> {
-    let login = state.gateway.login(socket);
-    let until = login.and_then(|login| Some((login, state.oauth.socket_until(login)?)));
-    match until {
-        None => Err(Refused::new(401, "OAU-213", "Token not found")),
-        Some((_, until)) if state.moment().now >= until => Err(Refused::new(401, "OAU-128", "Access token expired")),
-        Some((login, _)) => Ok(login),
-    }
-}
-
 impl OAuth {
+    /// Checks the login of a socket.
+    fn check_login(&self, login: Option<u64>, now: Instant) -> Result<u64, Refused> {
+        let until = login.and_then(|login| Some((login, self.socket_until(login)?)));
+        match until {
+            None => Err(Refused::new(401, "OAU-213", "Token not found")),
+            Some((_, until)) if now >= until => Err(Refused::new(401, "OAU-128", "Access token expired")),
+            Some((login, _)) => Ok(login),
+        }
+    }
+
     /// Expires every access token now.
-    pub(super) fn expire_access(&mut self, now: Instant) {
+    pub(crate) fn expire_access(&mut self, now: Instant) {
         for session in &mut self.sessions {
             session.access_until = now;
         }
     }
 
     /// When the access token of a login expires; `None` if the login has ended.
-    pub(super) fn access_until(&self, login: u64) -> Option<Instant> {
+    pub(crate) fn access_until(&self, login: u64) -> Option<Instant> {
         self.sessions.iter().find(|session| session.id == login).map(|session| session.access_until)
     }
 
     /// When the sockets of a login end.
-    pub(super) fn socket_until(&self, login: u64) -> Option<Instant> {
+    pub(crate) fn socket_until(&self, login: u64) -> Option<Instant> {
         let ended = || self.logged_out.iter().find(|(id, _)| *id == login).map(|(_, until)| *until);
         self.access_until(login).or_else(ended)
     }
 
     /// Ends every session.
-    pub(super) fn revoke_all(&mut self) {
+    pub(crate) fn revoke_all(&mut self) {
         self.sessions.clear();
     }
 
-    /// Live sessions.
-    pub(super) fn sessions(&self) -> usize {
-        self.sessions.len()
+    /// The number of live sessions, and of tokens issued since the start.
+    pub(crate) fn counts(&self) -> (usize, u64) {
+        (self.sessions.len(), self.issued)
     }
 }

@@ -1,6 +1,6 @@
 //! The PubNub side: channels, their ring buffers, and long polls.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,10 +23,8 @@ const OVERLAP_GRACE: Duration = Duration::from_millis(250);
 
 /// PubNub's state.
 #[derive(Debug, Default)]
-pub(super) struct PubNub {
+pub(crate) struct PubNub {
     channels: HashMap<ChannelId, Channel>,
-    /// Every subscribe key ever issued.
-    pub(super) keys: HashSet<String>,
     /// The latest position issued; positions only grow.
     latest: u64,
     /// By how many ticks each region's tokens are ahead, as sent to clients.
@@ -39,19 +37,19 @@ pub(super) struct PubNub {
 
 /// A channel is scoped to its subscribe key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ChannelId {
-    pub(super) key: String,
-    pub(super) name: String,
+pub(crate) struct ChannelId {
+    pub(crate) key: String,
+    pub(crate) name: String,
 }
 
 impl ChannelId {
     /// Represents the socket of a subscription, which has no channel.
-    pub(super) fn of_socket(subscription: &str) -> Self {
+    pub(crate) fn of_socket(subscription: &str) -> Self {
         Self { key: String::new(), name: subscription.to_owned() }
     }
 
     /// The subscription that it represents.
-    pub(super) fn socket(&self) -> Option<&str> {
+    pub(crate) fn socket(&self) -> Option<&str> {
         self.key.is_empty().then_some(self.name.as_str())
     }
 }
@@ -84,7 +82,7 @@ struct Message {
 
 /// The content of a message, as JSON text that is sent unchanged.
 #[derive(Clone, Debug)]
-pub(super) enum Payload {
+pub(crate) enum Payload {
     /// The text of `d`.
     Data(String),
     /// The text of the whole envelope.
@@ -107,52 +105,52 @@ impl OpenPoll {
 
 /// A parsed subscribe request.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Poll {
-    pub(super) channels: Vec<ChannelId>,
-    pub(super) timetoken: u64,
-    pub(super) region: Option<u32>,
+pub(crate) struct Poll {
+    pub(crate) channels: Vec<ChannelId>,
+    pub(crate) timetoken: u64,
+    pub(crate) region: Option<u32>,
 }
 
 /// The answer to a poll.
 #[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) timetoken: u64,
-    pub(super) region: u32,
+pub(crate) struct Batch {
+    pub(crate) timetoken: u64,
+    pub(crate) region: u32,
     /// Channel and text of each `d`, and the envelope's text.
-    pub(super) messages: Vec<Sent>,
+    pub(crate) messages: Vec<Sent>,
 }
 
 /// One message of an answer.
 #[derive(Debug)]
-pub(super) struct Sent {
-    pub(super) channel: String,
-    pub(super) data: Option<String>,
-    pub(super) envelope: String,
+pub(crate) struct Sent {
+    pub(crate) channel: String,
+    pub(crate) data: Option<String>,
+    pub(crate) envelope: String,
 }
 
 /// Counts of the sandbox's polls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct PollCounts {
-    pub(super) open: usize,
-    pub(super) max_open: usize,
-    pub(super) overlaps: u64,
+pub(crate) struct PollCounts {
+    pub(crate) open: usize,
+    pub(crate) max_open: usize,
+    pub(crate) overlaps: u64,
 }
 
 /// A wall-clock time as a timetoken.
-pub(super) fn ticks(wall: SystemTime) -> u64 {
+pub(crate) fn ticks(wall: SystemTime) -> u64 {
     let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos() * TICKS_PER_SECOND / 1_000_000_000).unwrap_or(u64::MAX)
 }
 
 impl PubNub {
     /// Issues a new position: greater than all before it, and the current time if possible.
-    pub(super) fn advance(&mut self, wall: SystemTime) -> u64 {
+    pub(crate) fn advance(&mut self, wall: SystemTime) -> u64 {
         self.latest = ticks(wall).max(self.latest + 1);
         self.latest
     }
 
     /// Adds a message to a channel's ring and wakes its polls.
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &mut self,
         id: &ChannelId,
         payload: Payload,
@@ -191,7 +189,7 @@ impl PubNub {
     }
 
     /// Records that everything up to a poll's cursor arrived.
-    pub(super) fn acknowledge(&mut self, poll: &Poll) {
+    pub(crate) fn acknowledge(&mut self, poll: &Poll) {
         let position = self.position(poll);
         for id in &poll.channels {
             if let Some(channel) = self.channels.get_mut(id) {
@@ -202,12 +200,12 @@ impl PubNub {
 
     /// Whether every channel with messages was polled beyond its last one, except channels that
     /// `is_live` rejects.
-    pub(super) fn is_caught_up(&self, is_live: impl Fn(&ChannelId) -> bool) -> bool {
+    pub(crate) fn is_caught_up(&self, is_live: impl Fn(&ChannelId) -> bool) -> bool {
         self.channels.iter().filter(|(id, _)| is_live(id)).all(|(_, channel)| channel.acknowledged >= channel.head)
     }
 
     /// The messages after the poll's cursor, or `None`.
-    pub(super) fn answer(&mut self, poll: &Poll, knobs: &Knobs, now: Instant) -> Option<Batch> {
+    pub(crate) fn answer(&mut self, poll: &Poll, knobs: &Knobs, now: Instant) -> Option<Batch> {
         let since = self.position(poll);
         let mut found: Vec<(&ChannelId, Message)> = Vec::new();
         for id in &poll.channels {
@@ -232,7 +230,7 @@ impl PubNub {
     }
 
     /// An answer without messages, at the current position.
-    pub(super) fn empty(&mut self, knobs: &Knobs, wall: SystemTime) -> Batch {
+    pub(crate) fn empty(&mut self, knobs: &Knobs, wall: SystemTime) -> Batch {
         let position = self.advance(wall);
         self.batch(position, Vec::new(), knobs)
     }
@@ -244,7 +242,7 @@ impl PubNub {
     }
 
     /// Counts a poll as open; [`close`](Self::close) ends it.
-    pub(super) fn open(&mut self, poll: &Poll, wake: &Arc<Notify>, silent: &Arc<AtomicBool>, now: Instant) -> u64 {
+    pub(crate) fn open(&mut self, poll: &Poll, wake: &Arc<Notify>, silent: &Arc<AtomicBool>, now: Instant) -> u64 {
         let id = self.next_poll;
         self.next_poll += 1;
         for channel in &poll.channels {
@@ -256,7 +254,7 @@ impl PubNub {
     }
 
     /// Ends what [`open`](Self::open) began.
-    pub(super) fn close(&mut self, id: u64, now: Instant) {
+    pub(crate) fn close(&mut self, id: u64, now: Instant) {
         let Some(poll) = self.polls.remove(&id) else { return };
         if poll.is_heard()
             && self.overlapping(&poll).any(|other| now.duration_since(other.since.max(poll.since)) > OVERLAP_GRACE)
@@ -282,7 +280,7 @@ impl PubNub {
     }
 
     /// The current counts.
-    pub(super) fn counts(&self, now: Instant) -> PollCounts {
+    pub(crate) fn counts(&self, now: Instant) -> PollCounts {
         let mut newest: HashMap<&ChannelId, (usize, Instant)> = HashMap::new();
         for poll in self.heard() {
             for channel in &poll.channels {
@@ -300,13 +298,13 @@ impl PubNub {
     }
 
     /// Number of open polls that list a channel.
-    pub(super) fn open_on(&self, id: &ChannelId) -> usize {
+    pub(crate) fn open_on(&self, id: &ChannelId) -> usize {
         self.heard().filter(|poll| poll.channels.contains(id)).count()
     }
 
     /// Number of messages, over all channels, that were dropped for space or age before a poll
     /// returned from beyond them.
-    pub(super) fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.channels.values().map(|channel| channel.dropped).sum()
     }
 }
@@ -349,14 +347,14 @@ fn envelope(id: &ChannelId, position: u64, data: &str, knobs: &Knobs) -> String 
 
 impl Batch {
     /// The body of a v2 answer.
-    pub(super) fn v2(&self) -> String {
+    pub(crate) fn v2(&self) -> String {
         let messages: Vec<&str> = self.messages.iter().map(|message| message.envelope.as_str()).collect();
         format!(r#"{{"t":{{"t":"{}","r":{}}},"m":[{}]}}"#, self.timetoken, self.region, messages.join(","))
     }
 
     /// The body of a v1 answer, which contains only payloads; with several channels a list of their
     /// names follows.
-    pub(super) fn v1(&self, several: bool) -> String {
+    pub(crate) fn v1(&self, several: bool) -> String {
         let data: Vec<&str> =
             self.messages.iter().map(|message| message.data.as_deref().unwrap_or(&message.envelope)).collect();
         let mut out = format!(r#"[[{}],"{}""#, data.join(","), self.timetoken);
@@ -372,7 +370,7 @@ impl Batch {
 
 impl Poll {
     /// Parses key, channel list, timetoken and region; `None` if one is invalid.
-    pub(super) fn read(key: &str, channels: &str, timetoken: Option<&str>, region: Option<&str>) -> Option<Self> {
+    pub(crate) fn read(key: &str, channels: &str, timetoken: Option<&str>, region: Option<&str>) -> Option<Self> {
         let names: Vec<String> =
             channels.split(',').filter(|name| !name.is_empty()).map(super::http::percent_decode).collect();
         if names.len() > MAX_CHANNELS_PER_POLL {

@@ -129,24 +129,14 @@ impl Operation {
     }
 
     /// Whether it is a frame that the gateway sends unasked, which only an explicit target matches.
-    pub(super) fn is_unasked(self) -> bool {
+    pub(crate) fn is_unasked(self) -> bool {
         matches!(self, Self::ConnectionDetails | Self::Notification)
     }
 
-    /// The operation of `call` on `service`.
-    pub(super) fn of(service: Service, call: &Call) -> Self {
-        match service {
-            Service::Api => Self::of_api(&call.method, &call.path),
-            Service::PubNub => Self::of_pubnub(call),
-            Service::Gateway if call.socket.is_some() => Self::of_api(&call.method, &call.path),
-            Service::Gateway => Self::Upgrade,
-            Service::ContactCenter => super::agent::operation(call),
-        }
-    }
-
-    fn of_api(method: &Method, path: &str) -> Self {
-        let parts: Vec<&str> = path.split('/').skip(1).collect();
-        match (method.as_str(), parts.as_slice()) {
+    /// The operation of a call to the API.
+    pub(crate) fn of_api(call: &Call) -> Self {
+        let parts: Vec<&str> = call.path.split('/').skip(1).collect();
+        match (call.method.as_str(), parts.as_slice()) {
             ("GET", ["restapi", "oauth", "authorize"]) => Self::Authorize,
             ("POST", ["restapi", "oauth", "token"]) => Self::Token,
             ("POST", ["restapi", "oauth", "revoke"]) => Self::Revoke,
@@ -157,7 +147,7 @@ impl Operation {
             ("PUT", ["restapi", "v1.0", "subscription", _]) => Self::Update,
             ("POST", ["restapi", "v1.0", "subscription", _, "renew"]) => Self::Renew,
             ("DELETE", ["restapi", "v1.0", "subscription", _]) => Self::Delete,
-            (_, ["restapi", "v1.0", "account", _, rest @ ..]) => Self::of_account(method, rest),
+            (_, ["restapi", "v1.0", "account", _, rest @ ..]) => Self::of_account(&call.method, rest),
             ("POST", ["realtime", "sdk", _]) => Self::SendApi,
             ("GET", [.., "recent", "chats"]) => Self::RecentChats,
             ("GET", ["team-messaging", "v1", "chats"] | ["restapi", "v1.0", "glip", "chats" | "groups"]) => Self::Chats,
@@ -184,7 +174,8 @@ impl Operation {
         }
     }
 
-    fn of_pubnub(call: &Call) -> Self {
+    /// The operation of a call to PubNub.
+    pub(crate) fn of_pubnub(call: &Call) -> Self {
         let parts: Vec<&str> = call.path.split('/').skip(1).collect();
         let subscribe = |timetoken: Option<&str>| match timetoken {
             None | Some("" | "0") => Self::Handshake,
@@ -236,14 +227,14 @@ impl Recorded {
     }
 
     /// Path and query, without the session's id of Contact Center paths.
-    pub(super) fn shown_path_and_query(&self) -> String {
+    pub(crate) fn shown_path_and_query(&self) -> String {
         let query = self.path_and_query.find('?').map_or("", |at| &self.path_and_query[at..]);
         format!("{}{query}", self.shown_path())
     }
 
     fn shown_path(&self) -> std::borrow::Cow<'_, str> {
         if self.service == Service::ContactCenter {
-            return super::agent::without_id(self.path()).into();
+            return without_id(self.path()).into();
         }
         self.path().into()
     }
@@ -287,28 +278,41 @@ impl fmt::Debug for Recorded {
     }
 }
 
+/// A path without the session id, which is a credential.
+fn without_id(path: &str) -> String {
+    let mut parts: Vec<&str> = path.split('/').collect();
+    let sessions = parts.iter().position(|part| part.eq_ignore_ascii_case("agent-sessions"));
+    if let Some(id) = sessions.and_then(|at| parts.get_mut(at + 1))
+        && !id.eq_ignore_ascii_case("join")
+        && !id.is_empty()
+    {
+        *id = "(id)";
+    }
+    parts.join("/")
+}
+
 /// The newest requests, and the count of all.
 #[derive(Debug)]
-pub(super) struct RequestLog {
+pub(crate) struct RequestLog {
     records: VecDeque<Recorded>,
     capacity: usize,
     next: u64,
 }
 
 impl RequestLog {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self { records: VecDeque::new(), capacity: capacity.max(1), next: 0 }
     }
 
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.next
     }
 
-    pub(super) fn records(&self) -> impl DoubleEndedIterator<Item = &Recorded> {
+    pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = &Recorded> {
         self.records.iter()
     }
 
-    pub(super) fn record(&mut self, service: Service, operation: Operation, call: &Call, at: SystemTime) -> u64 {
+    pub(crate) fn record(&mut self, service: Service, operation: Operation, call: &Call, at: SystemTime) -> u64 {
         let sequence = self.next;
         self.next += 1;
         if self.records.len() >= self.capacity {
@@ -339,7 +343,7 @@ impl RequestLog {
     }
 
     /// Records a response's status.
-    pub(super) fn answered(&mut self, sequence: u64, status: u16) {
+    pub(crate) fn answered(&mut self, sequence: u64, status: u16) {
         let oldest = self.next - u64::try_from(self.records.len()).unwrap_or(u64::MAX);
         let at = sequence.checked_sub(oldest).and_then(|at| usize::try_from(at).ok());
         if let Some(record) = at.and_then(|at| self.records.get_mut(at)) {
@@ -347,7 +351,7 @@ impl RequestLog {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.records.clear();
     }
 }
@@ -365,13 +369,12 @@ mod tests {
     #[test]
     fn every_request_has_its_operation() {
         use Operation as O;
-        use Service::{Api, Gateway, PubNub};
+        use Service::{Api, PubNub};
         for (service, method, target, want) in [
             (Api, "GET", "/restapi/oauth/authorize?x=1", O::Authorize),
             (Api, "POST", "/restapi/oauth/token", O::Token),
             (Api, "POST", "/restapi/oauth/revoke", O::Revoke),
             (Api, "POST", "/restapi/oauth/wstoken", O::WsToken),
-            (Gateway, "GET", "/ws?access_token=1", O::Upgrade),
             (Api, "POST", "/restapi/v1.0/subscription", O::Create),
             (Api, "GET", "/restapi/v1.0/subscription", O::List),
             (Api, "GET", "/restapi/v1.0/subscription/1", O::Get),
@@ -406,7 +409,9 @@ mod tests {
             (PubNub, "GET", "/time/0", O::Time),
             (PubNub, "GET", "/nothing", O::OtherPubNub),
         ] {
-            assert_eq!(Operation::of(service, &call(method, target)), want, "{method} {target}");
+            let call = call(method, target);
+            let found = if service == Api { O::of_api(&call) } else { O::of_pubnub(&call) };
+            assert_eq!(found, want, "{method} {target}");
         }
     }
 
@@ -426,5 +431,21 @@ mod tests {
         assert_eq!(records[0].authorization().unwrap().expose(), "Bearer hush");
         assert_eq!(records[0].form("a").as_deref(), Some("1"));
         assert!(!format!("{records:?}").contains("hush"));
+    }
+
+    #[test]
+    fn a_path_is_shown_without_its_id() {
+        for (path, want) in [
+            (
+                "/inContactAPI/services/v1/agent-sessions/a%2Fb=/get-next-event",
+                "/inContactAPI/services/v1/agent-sessions/(id)/get-next-event",
+            ),
+            ("/x/Agent-Sessions/abc", "/x/Agent-Sessions/(id)"),
+            ("/x/agent-sessions/join", "/x/agent-sessions/join"),
+            ("/x/agent-sessions", "/x/agent-sessions"),
+            ("/auth/token", "/auth/token"),
+        ] {
+            assert_eq!(without_id(path), want);
+        }
     }
 }

@@ -4,17 +4,29 @@ use http::header::{DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::account::{a2p, calls, insights, message_sync, messages as store, people, team};
-use super::budget::{Group, Spent};
-use super::delivery::DomainEvent;
-use super::http::{Call, Refused, Reply, json_reply};
-use super::state::{State, uuid};
-use super::{gateway, messages, oauth, subscriptions};
+use crate::account::{a2p, calls, insights, message_sync, messages as store, people, send, team};
+use crate::budget::{Group, Spent};
+use crate::context::Context;
+use crate::filters::DomainEvent;
+use crate::http::{Call, Refused, Reply, json_reply};
+use crate::random::uuid;
+use crate::state::State;
+use crate::{gateway, oauth, subscriptions};
 
 type Routed = Result<(Reply, Vec<DomainEvent>), Refused>;
 
+/// Serves the requests that sockets have made.
+pub(crate) fn serve_sockets(state: &mut State) {
+    state.pass_changes();
+    while let Some(asked) = gateway::next_request(&mut state.gateway) {
+        let reply = gateway::refusal_of(asked.call()).unwrap_or_else(|| handle(state, asked.call()));
+        state.pass_changes();
+        gateway::answer(&mut state.gateway, &mut state.ctx, asked, reply);
+    }
+}
+
 /// Handles a call: token, budget, resource, headers.
-pub(super) fn handle(state: &mut State, call: &Call) -> Reply {
+pub(crate) fn handle(state: &mut State, call: &Call) -> Reply {
     let segments = call.segments();
     let path: Vec<&str> = segments.iter().map(String::as_str).collect();
     let mut spent = None;
@@ -27,7 +39,7 @@ pub(super) fn handle(state: &mut State, call: &Call) -> Reply {
         }
         Err(refused) => refused.reply(),
     };
-    stamp(state, &mut reply, spent);
+    stamp(&mut state.ctx, &mut reply, spent);
     reply
 }
 
@@ -35,15 +47,18 @@ fn route(state: &mut State, call: &Call, path: &[&str], spent: &mut Option<Spent
     let method = call.method.as_str();
     if let ["restapi", "oauth", rest @ ..] = path {
         // Sockets depend on the access tokens that change here.
-        state.schedule.poke();
+        state.ctx.poke();
         return match (method, rest) {
-            ("GET", ["authorize"]) => ok(oauth::authorize(state, call)),
-            ("POST", ["token"]) => spend(state, Group::Auth, spent).and_then(|()| ok(oauth::grant(state, call))),
-            ("POST", ["revoke"]) => spend(state, Group::Auth, spent).and_then(|()| ok(oauth::revoke(state, call))),
+            ("GET", ["authorize"]) => ok(oauth::authorize(&mut state.oauth, &mut state.ctx, call)),
+            ("POST", ["token"]) => {
+                spend(state, Group::Auth, spent).and_then(|()| ok(oauth::grant(&mut state.oauth, &mut state.ctx, call)))
+            }
+            ("POST", ["revoke"]) => spend(state, Group::Auth, spent)
+                .and_then(|()| ok(oauth::revoke(&mut state.oauth, &mut state.ctx, call))),
             ("POST", ["wstoken"]) => {
-                let login = oauth::check(state, call)?;
+                let login = oauth::check(&mut state.oauth, &state.ctx, call)?;
                 spend(state, Group::Auth, spent)?;
-                ok_or_refused(gateway::issue(state, login))
+                ok_or_refused(gateway::issue(&mut state.gateway, &mut state.ctx, login))
             }
             _ => Err(no_such(call)),
         };
@@ -51,7 +66,7 @@ fn route(state: &mut State, call: &Call, path: &[&str], spent: &mut Option<Spent
     if let ("GET", ["restapi"] | ["restapi", "v1.0"]) = (method, path) {
         return ok(versions(state));
     }
-    oauth::check(state, call)?;
+    oauth::check(&mut state.oauth, &state.ctx, call)?;
     let (group, handler) = resource(state, method, path).ok_or_else(|| no_such(call))?;
     spend(state, group, spent)?;
     handler(state, call, path)
@@ -63,61 +78,67 @@ type Handler = fn(&mut State, &Call, &[&str]) -> Routed;
 fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handler)> {
     use Group::{Heavy, Light, Medium};
     let found: (Group, Handler) = match (method, path) {
-        ("POST", ["restapi", "v1.0", "subscription"]) => (Medium, |s, c, _| ok_or_refused(subscriptions::create(s, c))),
-        ("GET", ["restapi", "v1.0", "subscription"]) => (Light, |s, c, _| ok(subscriptions::list(s, c))),
+        ("POST", ["restapi", "v1.0", "subscription"]) => {
+            (Medium, |s, c, _| ok_or_refused(subscriptions::create(&mut s.subscriptions, &mut s.ctx, c)))
+        }
+        ("GET", ["restapi", "v1.0", "subscription"]) => {
+            (Light, |s, c, _| ok(subscriptions::list(&mut s.subscriptions, &mut s.ctx, c)))
+        }
         ("GET", ["restapi", "v1.0", "subscription", _]) => {
-            (Light, |s, c, p| ok_or_refused(subscriptions::get(s, c, p[3])))
+            (Light, |s, c, p| ok_or_refused(subscriptions::get(&mut s.subscriptions, &mut s.ctx, c, p[3])))
         }
         ("PUT", ["restapi", "v1.0", "subscription", _]) => {
-            (Medium, |s, c, p| ok_or_refused(subscriptions::update(s, c, p[3])))
+            (Medium, |s, c, p| ok_or_refused(subscriptions::update(&mut s.subscriptions, &mut s.ctx, c, p[3])))
         }
         ("POST", ["restapi", "v1.0", "subscription", _, "renew"]) => {
-            (Light, |s, c, p| ok_or_refused(subscriptions::renew(s, c, p[3])))
+            (Light, |s, c, p| ok_or_refused(subscriptions::renew(&mut s.subscriptions, &mut s.ctx, c, p[3])))
         }
         ("DELETE", ["restapi", "v1.0", "subscription", _]) => {
-            (Medium, |s, _, p| ok_or_refused(subscriptions::delete(s, p[3])))
+            (Medium, |s, _, p| ok_or_refused(subscriptions::delete(&mut s.subscriptions, &s.ctx, p[3])))
         }
         (_, ["restapi", "v1.0", "account", account, rest @ ..]) => {
-            if *account != "~" && *account != state.identity.account_id {
+            if *account != "~" && *account != state.ctx.identity.account_id {
                 return None;
             }
             return account_resource(state, method, rest);
         }
         ("GET", ["team-messaging", "v1", "chats"] | ["restapi", "v1.0", "glip", "chats" | "groups"]) => {
-            (Medium, |s, c, _| ok_or_refused(team::list_chats(s, c)))
+            (Medium, |s, c, _| ok_or_refused(team::list_chats(&s.account.team, c)))
         }
         ("GET", ["team-messaging", "v1", "recent", "chats"] | ["restapi", "v1.0", "glip", "recent", "chats"]) => {
-            (Light, |s, c, _| ok_or_refused(team::recent_chats(s, c)))
+            (Light, |s, c, _| ok_or_refused(team::recent_chats(&s.account.team, c)))
         }
-        ("GET", ["team-messaging", "v1", "chats", _]) => (Light, |s, _, p| ok_or_refused(team::get_chat(s, p[3]))),
+        ("GET", ["team-messaging", "v1", "chats", _]) => {
+            (Light, |s, _, p| ok_or_refused(team::get_chat(&s.account.team, p[3])))
+        }
         ("GET", ["team-messaging", "v1", "chats", _, "posts"]) => {
-            (Medium, |s, c, p| ok_or_refused(team::list_posts(s, c, p[3], None)))
+            (Medium, |s, c, p| ok_or_refused(team::list_posts(&s.account.team, &s.ctx, c, p[3], None)))
         }
         ("GET", ["team-messaging", "v1", "chats", _, "threads", _, "posts"]) => {
-            (Medium, |s, c, p| ok_or_refused(team::list_posts(s, c, p[3], Some(p[5]))))
+            (Medium, |s, c, p| ok_or_refused(team::list_posts(&s.account.team, &s.ctx, c, p[3], Some(p[5]))))
         }
         ("POST", ["team-messaging", "v1", "chats", _, "posts"]) => {
-            (Medium, |s, c, p| messages::create_post(s, c, p[3]))
+            (Medium, |s, c, p| send::create_post(&mut s.account, &mut s.ctx, c, p[3]))
         }
         ("GET", ["team-messaging", "v1", "chats", _, "posts", _]) => {
-            (Light, |s, _, p| ok_or_refused(team::get_post(s, p[3], p[5])))
+            (Light, |s, _, p| ok_or_refused(team::get_post(&s.account.team, p[3], p[5])))
         }
         ("PATCH", ["team-messaging", "v1", "chats", _, "posts", _]) => {
-            (Medium, |s, c, p| team::update_post(s, c, p[3], p[5]))
+            (Medium, |s, c, p| team::update_post(&mut s.account.team, &mut s.ctx, c, p[3], p[5]))
         }
         ("DELETE", ["team-messaging", "v1", "chats", _, "posts", _]) => {
-            (Medium, |s, _, p| team::delete_post(s, p[3], p[5]))
+            (Medium, |s, _, p| team::delete_post(&mut s.account.team, &mut s.ctx, p[3], p[5]))
         }
         ("GET", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
-            (Heavy, |s, c, p| ok_or_refused(team::list_posts(s, c, p[4], None)))
+            (Heavy, |s, c, p| ok_or_refused(team::list_posts(&s.account.team, &s.ctx, c, p[4], None)))
         }
         ("POST", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
-            (Heavy, |s, c, p| messages::create_post(s, c, p[4]))
+            (Heavy, |s, c, p| send::create_post(&mut s.account, &mut s.ctx, c, p[4]))
         }
         ("GET", ["ai", "ringsense", "v1", "public", "accounts", account, "domains", _, "sessions", _, "insights"])
-            if *account == "~" || *account == state.identity.account_id =>
+            if *account == "~" || *account == state.ctx.identity.account_id =>
         {
-            (Light, |s, _, p| ok_or_refused(insights::of_session(s, p[7], p[9])))
+            (Light, |s, _, p| ok_or_refused(insights::of_session(&s.account.insights, &s.ctx, p[7], p[9])))
         }
         _ => return None,
     };
@@ -129,54 +150,87 @@ fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group
     use Group::{Heavy, Light, Medium};
     let (extension, rest) = match (method, rest) {
         (_, ["extension", extension, rest @ ..]) => (*extension, rest),
-        ("GET", []) => return Some((Light, |s, _, _| ok(messages::get_account(s)))),
-        ("GET", ["extension"]) => return Some((Medium, |s, c, _| ok_or_refused(people::list(s, c)))),
-        ("GET", ["presence"]) => return Some((Heavy, |s, c, _| ok_or_refused(people::account_presence(s, c)))),
-        ("GET", ["call-log"]) => return Some((Heavy, |s, c, _| ok_or_refused(calls::list(s, c, None)))),
-        ("GET", ["call-log-sync"]) => return Some((Heavy, |s, c, _| ok_or_refused(calls::sync(s, c, None)))),
-        ("GET", ["a2p-sms", "messages"]) => return Some((Light, |s, c, _| ok_or_refused(a2p::list(s, c)))),
+        ("GET", []) => return Some((Light, |s, _, _| ok(send::get_account(&s.ctx)))),
+        ("GET", ["extension"]) => {
+            return Some((Medium, |s, c, _| ok_or_refused(people::list(&s.account.people, &s.ctx, c))));
+        }
+        ("GET", ["presence"]) => {
+            return Some((Heavy, |s, c, _| ok_or_refused(people::account_presence(&s.account.people, &s.ctx, c))));
+        }
+        ("GET", ["call-log"]) => {
+            return Some((Heavy, |s, c, _| ok_or_refused(calls::list(&s.account.calls, &s.ctx, c, None))));
+        }
+        ("GET", ["call-log-sync"]) => {
+            return Some((Heavy, |s, c, _| ok_or_refused(calls::sync(&s.account.calls, &s.ctx, c, None))));
+        }
+        ("GET", ["a2p-sms", "messages"]) => {
+            return Some((Light, |s, c, _| ok_or_refused(a2p::list(&s.account.a2p, &s.ctx, c))));
+        }
         _ => return None,
     };
     match (method, extension.contains(','), rest) {
-        ("GET", true, ["presence"]) => return Some((Light, |s, c, p| ok(people::presences(s, c, p[5])))),
-        ("GET", true, []) => return Some((Light, |s, c, p| ok(people::several(s, c, p[5])))),
+        ("GET", true, ["presence"]) => {
+            return Some((Light, |s, c, p| ok(people::presences(&s.account.people, &s.ctx, c, p[5]))));
+        }
+        ("GET", true, []) => return Some((Light, |s, c, p| ok(people::several(&s.account.people, &s.ctx, c, p[5])))),
         _ => {}
     }
-    let extension = state.extension_of(extension)?;
+    let extension = state.ctx.extension_of(extension)?;
     let writes = matches!(rest, ["sms" | "mms" | "fax" | "company-pager" | "phone-number"]);
-    if writes && extension != state.identity.extension_id {
+    if writes && extension != state.ctx.identity.extension_id {
         return None;
     }
     let found: (Group, Handler) = match (method, rest) {
-        ("GET", []) => (Light, |s, _, p| ok(people::get(s, &named(s, p)?))),
-        ("GET", ["phone-number"]) => (Light, |s, _, _| ok(messages::list_phone_numbers(s))),
-        ("POST", ["sms" | "mms"]) => (Medium, |s, c, _| messages::send_sms(s, c)),
-        ("POST", ["fax"]) => (Heavy, |s, c, _| messages::send_fax(s, c)),
-        ("POST", ["company-pager"]) => (Medium, |s, c, _| messages::send_pager(s, c)),
-        ("GET", ["message-sync"]) => (Light, |s, c, p| ok_or_refused(message_sync::answer(s, c, &named(s, p)?))),
-        ("GET", ["message-store"]) => (Light, |s, c, p| ok_or_refused(store::list(s, c, &named(s, p)?))),
+        ("GET", []) => (Light, |s, _, p| ok(people::get(&s.account.people, &s.ctx, &named(&s.ctx, p)?))),
+        ("GET", ["phone-number"]) => (Light, |s, _, _| ok(send::list_phone_numbers(&s.ctx))),
+        ("POST", ["sms" | "mms"]) => (Medium, |s, c, _| send::send_sms(&mut s.account, &mut s.ctx, c)),
+        ("POST", ["fax"]) => (Heavy, |s, c, _| send::send_fax(&mut s.account, &mut s.ctx, c)),
+        ("POST", ["company-pager"]) => (Medium, |s, c, _| send::send_pager(&mut s.account, &mut s.ctx, c)),
+        ("GET", ["message-sync"]) => {
+            (Light, |s, c, p| ok_or_refused(message_sync::answer(&s.account.messages, &s.ctx, c, &named(&s.ctx, p)?)))
+        }
+        ("GET", ["message-store"]) => {
+            (Light, |s, c, p| ok_or_refused(store::list(&s.account.messages, &s.ctx, c, &named(&s.ctx, p)?)))
+        }
         ("GET", ["message-store", ids]) if ids.contains(',') => {
-            (Light, |s, c, p| ok(store::several(s, c, &named(s, p)?, p[7])))
+            (Light, |s, c, p| ok(store::several(&s.account.messages, &s.ctx, c, &named(&s.ctx, p)?, p[7])))
         }
         ("GET", ["message-store", _, "content", _]) => {
-            (Medium, |s, _, p| ok_or_refused(store::content(s, &named(s, p)?, p[7], p[9])))
+            (Medium, |s, _, p| ok_or_refused(store::content(&s.account.messages, &named(&s.ctx, p)?, p[7], p[9])))
         }
-        ("GET", ["message-store", _]) => (Light, |s, _, p| ok_or_refused(store::get(s, &named(s, p)?, p[7]))),
-        ("PUT", ["message-store", _]) => (Medium, |s, c, p| store::update(s, c, &named(s, p)?, p[7])),
-        ("DELETE", ["message-store", _]) => (Medium, |s, c, p| store::delete(s, c, &named(s, p)?, p[7])),
-        ("GET", ["presence"]) => (Light, |s, c, p| ok(people::presence(s, c, &named(s, p)?))),
-        ("PUT", ["presence"]) => (Medium, |s, c, p| people::set(s, c, &named(s, p)?)),
-        ("GET", ["call-log"]) => (Heavy, |s, c, p| ok_or_refused(calls::list(s, c, Some(&named(s, p)?)))),
-        ("GET", ["call-log-sync"]) => (Heavy, |s, c, p| ok_or_refused(calls::sync(s, c, Some(&named(s, p)?)))),
+        ("GET", ["message-store", _]) => {
+            (Light, |s, _, p| ok_or_refused(store::get(&s.account.messages, &named(&s.ctx, p)?, p[7])))
+        }
+        ("PUT", ["message-store", _]) => (Medium, |s, c, p| {
+            let extension = named(&s.ctx, p)?;
+            store::update(&mut s.account.messages, &mut s.ctx, c, &extension, p[7])
+        }),
+        ("DELETE", ["message-store", _]) => (Medium, |s, c, p| {
+            let extension = named(&s.ctx, p)?;
+            store::delete(&mut s.account.messages, &mut s.ctx, c, &extension, p[7])
+        }),
+        ("GET", ["presence"]) => {
+            (Light, |s, c, p| ok(people::presence(&s.account.people, &s.ctx, c, &named(&s.ctx, p)?)))
+        }
+        ("PUT", ["presence"]) => (Medium, |s, c, p| {
+            let extension = named(&s.ctx, p)?;
+            people::set(&mut s.account.people, &mut s.ctx, c, &extension)
+        }),
+        ("GET", ["call-log"]) => {
+            (Heavy, |s, c, p| ok_or_refused(calls::list(&s.account.calls, &s.ctx, c, Some(&named(&s.ctx, p)?))))
+        }
+        ("GET", ["call-log-sync"]) => {
+            (Heavy, |s, c, p| ok_or_refused(calls::sync(&s.account.calls, &s.ctx, c, Some(&named(&s.ctx, p)?))))
+        }
         _ => return None,
     };
     Some(found)
 }
 
 /// The extension in a path of the API.
-fn named(state: &State, path: &[&str]) -> Result<String, Refused> {
+fn named(ctx: &Context, path: &[&str]) -> Result<String, Refused> {
     let segment = path.get(5).copied().unwrap_or_default();
-    state.extension_of(segment).ok_or_else(|| Refused::not_found("extensionId", segment))
+    ctx.extension_of(segment).ok_or_else(|| Refused::not_found("extensionId", segment))
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "every route has one type")]
@@ -194,8 +248,8 @@ fn no_such(call: &Call) -> Refused {
 }
 
 fn spend(state: &mut State, group: Group, spent: &mut Option<Spent>) -> Result<(), Refused> {
-    let now = state.moment().now;
-    let result = state.budgets.spend(group, &state.knobs.rate_limits, now);
+    let now = state.ctx.moment().now;
+    let result = state.budgets.spend(group, &state.ctx.knobs.rate_limits, now);
     *spent = Some(result);
     match result.refused_for {
         None => Ok(()),
@@ -205,17 +259,17 @@ fn spend(state: &mut State, group: Group, spent: &mut Option<Spent>) -> Result<(
 
 fn versions(state: &State) -> Reply {
     let body = json!({
-        "uri": format!("{}/restapi/", state.base_url),
-        "apiVersions": [{ "uri": format!("{}/restapi/v1.0", state.base_url), "versionString": "1.0.sandbox" }],
+        "uri": format!("{}/restapi/", state.ctx.base_url),
+        "apiVersions": [{ "uri": format!("{}/restapi/v1.0", state.ctx.base_url), "versionString": "1.0.sandbox" }],
         "serverVersion": "sandbox",
     });
     json_reply(StatusCode::OK, &body)
 }
 
 /// Adds request id, rate limits, and the service's clock.
-fn stamp(state: &mut State, reply: &mut Reply, spent: Option<Spent>) {
-    let id = uuid(&mut state.rng);
-    let date = http_date(state.service_time(state.moment().wall));
+fn stamp(ctx: &mut Context, reply: &mut Reply, spent: Option<Spent>) {
+    let id = uuid(&mut ctx.rng);
+    let date = http_date(ctx.service_now());
     let headers = reply.headers_mut();
     let mut put = |name: HeaderName, text: String| {
         if let Ok(value) = HeaderValue::try_from(text) {
@@ -226,7 +280,7 @@ fn stamp(state: &mut State, reply: &mut Reply, spent: Option<Spent>) {
     put(HeaderName::from_static("routingkey"), "SBX01".into());
     put(DATE, date);
     let Some(spent) = spent else { return };
-    if state.knobs.rate_limits.headers {
+    if ctx.knobs.rate_limits.headers {
         put(HeaderName::from_static("x-rate-limit-group"), spent.group.name().into());
         put(HeaderName::from_static("x-rate-limit-limit"), spent.limit.to_string());
         put(HeaderName::from_static("x-rate-limit-remaining"), spent.remaining.to_string());

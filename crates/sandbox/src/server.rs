@@ -22,13 +22,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::clock::later;
 use super::digital;
 use super::faults::{Action, Hit};
 use super::http::{Call, Reply, empty_reply};
 use super::link::{Link, LinkControl};
 use super::requests::{Operation, Service};
-use super::state::{Shared, later};
-use super::{control, gateway, rest, subscribe};
+use super::shared::Shared;
+use super::{agent, center, control, gateway, rest, socket, subscribe};
 
 /// Larger than any request body of the service.
 const MAX_BODY: usize = 4 << 20;
@@ -40,7 +41,7 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// A loopback port that stays reserved while its server is down.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(crate) struct Port {
     address: SocketAddr,
     /// Bound but never listening, so that no other process takes the port while the server is down.
     /// On Linux a second socket may bind beside it; on other systems it is `None`.
@@ -57,7 +58,7 @@ fn bound(address: SocketAddr) -> io::Result<Socket> {
 
 impl Port {
     /// Binds `port` on loopback, any free one for 0, and listens.
-    pub(super) fn open(port: u16) -> io::Result<(Self, TcpListener)> {
+    pub(crate) fn open(port: u16) -> io::Result<(Self, TcpListener)> {
         let first = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
         let address = first.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
         if cfg!(target_os = "linux") {
@@ -69,7 +70,7 @@ impl Port {
         Ok((Self { address, _reserved: None }, listener))
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
@@ -84,12 +85,12 @@ fn listening(socket: Socket) -> io::Result<TcpListener> {
 }
 
 /// Starts and stops one server as the state requires. Dropping it ends its connections too.
-pub(super) async fn keep(shared: Arc<Shared>, service: Service, port: Port, first: TcpListener) {
-    let power = Arc::clone(&shared.lock().server(service).power);
+pub(crate) async fn keep(shared: Arc<Shared>, service: Service, port: Port, first: TcpListener) {
+    let power = shared.lock().servers.of(service).power();
     let mut listener = Some(first);
     let mut connections = JoinSet::new();
     loop {
-        let wanted = shared.lock().server(service).wanted_up;
+        let wanted = shared.lock().servers.of(service).is_wanted_up();
         if wanted && listener.is_none() {
             match port.listen() {
                 Ok(bound) => listener = Some(bound),
@@ -104,7 +105,7 @@ pub(super) async fn keep(shared: Arc<Shared>, service: Service, port: Port, firs
             connections.shutdown().await;
         }
         let listening = listener.is_some();
-        shared.update(|state| state.server(service).listening = listening);
+        shared.update(|state| state.servers.of(service).listening = listening);
         tracing::debug!(?service, listening, "sandbox server");
         match &listener {
             Some(listener) => accept(&shared, service, listener, &mut connections, &power).await,
@@ -148,20 +149,14 @@ struct Counted {
 
 impl Counted {
     fn new(shared: &Arc<Shared>, service: Service, control: &Arc<LinkControl>) -> Self {
-        let id = shared.update(|state| {
-            let server = state.server(service);
-            server.next_link += 1;
-            server.links.push((server.next_link, Arc::clone(control)));
-            server.max_connections = server.max_connections.max(server.links.len());
-            server.next_link
-        });
+        let id = shared.update(|state| state.servers.of(service).connected(control));
         Self { shared: Arc::clone(shared), service, id }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.shared.update(|state| state.server(self.service).links.retain(|(id, _)| *id != self.id));
+        self.shared.update(|state| state.servers.of(self.service).disconnected(self.id));
     }
 }
 
@@ -173,7 +168,7 @@ async fn connection(shared: Arc<Shared>, service: Service, stream: TcpStream) {
     let link = Link::new(stream, Arc::clone(&control));
     if service == Service::Gateway {
         return tokio::select! {
-            () = socket(&shared, &control, link) => {}
+            () = upgradable(&shared, &control, link) => {}
             () = control.cut.notified() => {}
         };
     }
@@ -197,7 +192,7 @@ async fn connection(shared: Arc<Shared>, service: Service, stream: TcpStream) {
 }
 
 /// A gateway connection: serves requests until an upgrade.
-async fn socket(shared: &Arc<Shared>, control: &Arc<LinkControl>, link: Link) {
+async fn upgradable(shared: &Arc<Shared>, control: &Arc<LinkControl>, link: Link) {
     let upgrade = Mutex::new(None);
     let answering = service_fn(|mut request: Request<Incoming>| {
         let upgraded = hyper::upgrade::on(&mut request);
@@ -220,7 +215,7 @@ async fn socket(shared: &Arc<Shared>, control: &Arc<LinkControl>, link: Link) {
     let Ok(upgraded) = upgraded.await else { return };
     // Recovers our link, with the bytes read past the request.
     if let Ok(parts) = upgraded.downcast::<TokioIo<Link>>() {
-        gateway::serve(shared, control, parts.io.into_inner(), parts.read_buf, admitted).await;
+        socket::serve(shared, control, parts.io.into_inner(), parts.read_buf, admitted).await;
     }
 }
 
@@ -282,14 +277,19 @@ async fn answer(
     if service == Service::Api && control::is_control(&call) {
         return Ok(whole(control::handle(&shared, &call)));
     }
-    let operation = Operation::of(service, &call);
+    let operation = match service {
+        Service::Api => Operation::of_api(&call),
+        Service::PubNub => Operation::of_pubnub(&call),
+        Service::Gateway => Operation::Upgrade,
+        Service::ContactCenter => center::operation(&call),
+    };
     let (sequence, hit) = shared.update(|state| {
-        let at = state.moment().wall;
-        let sequence = state.log.record(service, operation, &call, at);
-        (sequence, state.faults.take(service, operation, &call))
+        let at = state.ctx.moment().wall;
+        let sequence = state.ctx.log.record(service, operation, &call, at);
+        (sequence, state.ctx.faults.take(service, operation, &call))
     });
     let response = with_fault(&shared, &link, service, &call, hit).await?;
-    shared.update(|state| state.log.answered(sequence, response.status().as_u16()));
+    shared.update(|state| state.ctx.log.answered(sequence, response.status().as_u16()));
     Ok(response)
 }
 
@@ -301,8 +301,8 @@ async fn effect(shared: &Arc<Shared>, link: &LinkControl, service: Service, call
     match service {
         Service::Api => shared.update(|state| rest::handle(state, call)),
         Service::PubNub => subscribe::handle(shared, link, call).await,
-        Service::Gateway => shared.update(|state| gateway::admit(state, call)),
-        Service::ContactCenter => super::agent::handle(shared, call).await,
+        Service::Gateway => shared.update(|state| gateway::admit(&mut state.gateway, &state.ctx, &state.oauth, call)),
+        Service::ContactCenter => agent::handle(shared, call).await,
     }
 }
 
@@ -328,7 +328,7 @@ async fn with_fault(
         }
         Action::Hang => return std::future::pending().await,
         Action::Delay { by } => tokio::time::sleep(by).await,
-        Action::BlackHole
+        Action::Blackhole
         | Action::ResetMidBody
         | Action::CutJson
         | Action::Drip { .. }
@@ -347,8 +347,8 @@ async fn with_fault(
         None => effect(shared, link, service, call).await,
     };
     Ok(match action {
-        Action::BlackHole => {
-            link.mute();
+        Action::Blackhole => {
+            link.silence();
             whole(reply)
         }
         Action::ResetMidBody if reply.body().is_empty() => {

@@ -10,10 +10,11 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::clock::later;
 use super::http::{Call, Reply, empty_reply, text_reply};
 use super::link::LinkControl;
 use super::pubnub::{Batch, Poll, ticks};
-use super::state::{Shared, later};
+use super::shared::Shared;
 
 /// As in the service: JSON with a script's content type.
 const CONTENT_TYPE: &str = "text/javascript; charset=\"UTF-8\"";
@@ -21,7 +22,7 @@ const CONTENT_TYPE: &str = "text/javascript; charset=\"UTF-8\"";
 const MAX_ADDRESS: usize = 32 * 1024;
 
 /// Answers a call; a subscribe waits for messages.
-pub(super) async fn handle(shared: &Arc<Shared>, link: &LinkControl, call: &Call) -> Reply {
+pub(crate) async fn handle(shared: &Arc<Shared>, link: &LinkControl, call: &Call) -> Reply {
     let mut reply = route(shared, link, call).await;
     let headers = reply.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -51,7 +52,7 @@ async fn route(shared: &Arc<Shared>, link: &LinkControl, call: &Call) -> Reply {
             subscribe(shared, link, key, poll, |batch, several| padded(callback, batch.v1(several))).await
         }
         ["time", callback] => {
-            let now = shared.update(|state| state.moment().wall);
+            let now = shared.update(|state| state.ctx.moment().wall);
             script(padded(callback, format!("[{}]", ticks(now))))
         }
         ["v2", "presence", "sub-key" | "sub_key", _, "channel", _, "leave"] => presence("leave"),
@@ -102,7 +103,7 @@ struct Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.shared.update(|state| state.pubnub.close(self.id, state.clock.read().now));
+        self.shared.update(|state| state.pubnub.close(self.id, state.ctx.clock.read().now));
     }
 }
 
@@ -120,12 +121,12 @@ async fn subscribe(
     let wake = Arc::new(Notify::new());
     let opened = shared.update(|state| {
         // An unknown key is refused for good (pubnub.md §10).
-        if !state.pubnub.keys.contains(key) {
+        if !state.subscriptions.has_key(key) {
             return None;
         }
         state.pubnub.acknowledge(&poll);
-        let now = state.moment().now;
-        let deadline = state.clock.real(later(now, state.knobs.hold));
+        let now = state.ctx.moment().now;
+        let deadline = state.ctx.clock.real(later(now, state.ctx.knobs.hold));
         Some((state.pubnub.open(&poll, &wake, link.silent(), now), deadline))
     });
     let Some((id, deadline)) = opened else {
@@ -140,11 +141,11 @@ async fn next_batch(shared: &Arc<Shared>, poll: &Poll, wake: &Notify, deadline: 
     loop {
         {
             let state = &mut *shared.lock();
-            let moment = state.moment();
+            let moment = state.ctx.moment();
             if poll.timetoken == 0 {
-                return state.pubnub.empty(&state.knobs, moment.wall);
+                return state.pubnub.empty(&state.ctx.knobs, moment.wall);
             }
-            if let Some(batch) = state.pubnub.answer(poll, &state.knobs, moment.now) {
+            if let Some(batch) = state.pubnub.answer(poll, &state.ctx.knobs, moment.now) {
                 return batch;
             }
         }
@@ -152,10 +153,10 @@ async fn next_batch(shared: &Arc<Shared>, poll: &Poll, wake: &Notify, deadline: 
             () = wake.notified() => {}
             () = tokio::time::sleep_until(deadline) => {
                 let state = &mut *shared.lock();
-                let moment = state.moment();
-                return match state.pubnub.answer(poll, &state.knobs, moment.now) {
+                let moment = state.ctx.moment();
+                return match state.pubnub.answer(poll, &state.ctx.knobs, moment.now) {
                     Some(batch) => batch,
-                    None => state.pubnub.empty(&state.knobs, moment.wall),
+                    None => state.pubnub.empty(&state.ctx.knobs, moment.wall),
                 };
             }
         }

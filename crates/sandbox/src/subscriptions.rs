@@ -1,72 +1,107 @@
 //! The subscription resource: `/restapi/v1.0/subscription*`.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::cipher::{Key, key_to_base64};
+use super::clock::{Moment, later, later_on};
+use super::context::Context;
 use super::filters::EventUri;
 use super::http::{Call, Refused, Reply, empty_reply, json_reply};
 use super::knobs::{Encryption, Refusal, Rotation};
 use super::pubnub::ChannelId;
-use super::state::{Moment, State, later, later_on, number, token, uuid};
-use super::view::Transport;
+use super::random::{number, token, uuid};
 
 /// Maximum number of removed ids remembered.
 const FORGOTTEN: usize = 1000;
 
 /// All subscriptions, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Subscriptions {
+pub(crate) struct Subscriptions {
     live: Vec<Subscription>,
     /// The subscribe key of all subscriptions without an individual one.
     common_key: Option<String>,
+    /// Every subscribe key ever issued.
+    keys: HashSet<String>,
     /// The newest ids answered with `SUB-507`.
     forgotten: VecDeque<String>,
+    /// Not yet passed on to the gateway.
+    changes: Vec<Change>,
+}
+
+/// A change that concerns the gateway's sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A socket's session has this subscription from now on.
+    Created { socket: u64, id: String },
+    /// The subscription is gone.
+    Deleted(String),
+}
+
+/// The transport of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub enum Transport {
+    /// A PubNub channel.
+    PubNub,
+    /// The socket that created it.
+    WebSocket,
 }
 
 /// One subscription.
 #[derive(Clone, Debug)]
-pub(super) struct Subscription {
-    pub(super) id: String,
-    pub(super) filters: Vec<EventUri>,
+pub(crate) struct Subscription {
+    pub(crate) id: String,
+    pub(crate) filters: Vec<EventUri>,
     /// The filters as reported.
-    pub(super) answered: Vec<String>,
-    pub(super) disabled: Vec<String>,
-    pub(super) created: SystemTime,
-    pub(super) expires_at: Instant,
+    pub(crate) answered: Vec<String>,
+    pub(crate) disabled: Vec<String>,
+    pub(crate) created: SystemTime,
+    pub(crate) expires_at: Instant,
     /// The lifetime granted at creation, granted again by each renewal.
     lifetime: Duration,
     /// Whether encryption was requested.
     asked_encryption: bool,
-    pub(super) transport: Transport,
-    pub(super) key: Option<Key>,
-    pub(super) channel: ChannelId,
-    pub(super) status: String,
+    pub(crate) transport: Transport,
+    pub(crate) key: Option<Key>,
+    pub(crate) channel: ChannelId,
+    pub(crate) status: String,
     /// What the next renewal changes.
-    pub(super) pending: Rotation,
-    pub(super) renewals: u32,
+    pub(crate) pending: Rotation,
+    pub(crate) renewals: u32,
 }
 
 impl Subscriptions {
     /// The live ones; expired ones are dropped.
-    pub(super) fn alive(&mut self, now: Instant) -> &mut Vec<Subscription> {
+    pub(crate) fn alive(&mut self, now: Instant) -> &mut Vec<Subscription> {
         self.live.retain(|subscription| now < subscription.expires_at);
         &mut self.live
     }
 
+    /// Whether a subscribe key was ever issued.
+    pub(crate) fn has_key(&self, key: &str) -> bool {
+        self.keys.contains(key)
+    }
+
+    /// Takes the changes for the gateway.
+    pub(crate) fn changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
     /// Whether a live subscription has this channel.
-    pub(super) fn has_channel(&self, channel: &ChannelId) -> bool {
+    pub(crate) fn has_channel(&self, channel: &ChannelId) -> bool {
         self.live.iter().any(|subscription| subscription.channel == *channel)
     }
 }
 
 impl Subscription {
     /// Time until it expires; always the full lifetime if its session renews it.
-    pub(super) fn left(&self, now: Instant) -> Duration {
+    pub(crate) fn left(&self, now: Instant) -> Duration {
         self.expires_at.saturating_duration_since(now).min(self.lifetime)
     }
 
@@ -121,13 +156,13 @@ struct Accepted {
     disabled: Vec<String>,
 }
 
-fn accept(state: &State, filters: &[String]) -> Result<Accepted, Refused> {
-    let identity = &state.identity;
+fn accept(ctx: &Context, filters: &[String]) -> Result<Accepted, Refused> {
+    let identity = &ctx.identity;
     let parse = |text: &String| EventUri::parse(text, &identity.account_id, &identity.extension_id);
     let names = |list: &[String], text: &str| list.iter().any(|part| text.contains(part.as_str()));
     let invalid: Vec<&str> = filters
         .iter()
-        .filter(|text| !parse(text).is_known_family() || names(&state.knobs.invalid_filters, text))
+        .filter(|text| !parse(text).is_known_family() || names(&ctx.knobs.invalid_filters, text))
         .map(String::as_str)
         .collect();
     if !invalid.is_empty() {
@@ -137,8 +172,8 @@ fn accept(state: &State, filters: &[String]) -> Result<Accepted, Refused> {
     let mut accepted = Accepted { filters: Vec::new(), answered: Vec::new(), disabled: Vec::new() };
     for text in filters {
         let uri = parse(text);
-        let answer = if state.knobs.expand_tilde { uri.text() } else { text.clone() };
-        if names(&state.knobs.disabled_filters, text) {
+        let answer = if ctx.knobs.expand_tilde { uri.text() } else { text.clone() };
+        if names(&ctx.knobs.disabled_filters, text) {
             accepted.disabled.push(answer);
         } else if !accepted.filters.contains(&uri) {
             accepted.filters.push(uri);
@@ -152,12 +187,12 @@ fn accept(state: &State, filters: &[String]) -> Result<Accepted, Refused> {
 }
 
 /// The requested transport, or its refusal.
-fn transport(state: &mut State, call: &Call, body: &Value) -> Result<Transport, Refused> {
+fn transport(ctx: &Context, call: &Call, body: &Value) -> Result<Transport, Refused> {
     let transport = body["deliveryMode"]["transportType"].as_str();
-    match (transport, state.knobs.refuse_pubnub) {
+    match (transport, ctx.knobs.refuse_pubnub) {
         // Created on a socket only.
-        (Some("WebSocket"), _) if call.socket.is_some_and(|socket| state.gateway.has_session(socket)) => {
-            if state.knobs.gateway.may_subscribe {
+        (Some("WebSocket"), _) if call.socket.as_ref().is_some_and(|carrier| carrier.has_session) => {
+            if ctx.knobs.gateway.may_subscribe {
                 return Ok(Transport::WebSocket);
             }
             let message = "Application permission [WebSocketsSubscription] is required for the transport";
@@ -182,36 +217,36 @@ fn transport(state: &mut State, call: &Call, body: &Value) -> Result<Transport, 
 }
 
 /// `POST /restapi/v1.0/subscription`.
-pub(super) fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
+pub(crate) fn create(all: &mut Subscriptions, ctx: &mut Context, call: &Call) -> Result<Reply, Refused> {
     let body = body(call)?.ok_or_else(|| Refused::new(400, "CMN-103", "Request body is required"))?;
-    let transport = transport(state, call, &body)?;
+    let transport = transport(ctx, call, &body)?;
     let asked = asked(&body)?;
-    let accepted = accept(state, &asked.filters)?;
-    let moment = state.moment();
-    let replaced = call.socket.filter(|_| transport == Transport::WebSocket);
-    let replaced = replaced.and_then(|socket| state.gateway.subscription_of(socket));
-    let held = state.subscriptions.alive(moment.now).iter().filter(|held| Some(&held.id) != replaced.as_ref()).count();
-    if held >= state.knobs.subscription_limit {
-        let limit = state.knobs.subscription_limit;
+    let accepted = accept(ctx, &asked.filters)?;
+    let moment = ctx.moment();
+    let carrier = call.socket.as_ref().filter(|_| transport == Transport::WebSocket);
+    let replaced = carrier.and_then(|carrier| carrier.subscription.as_ref());
+    let held = all.alive(moment.now).iter().filter(|held| Some(&held.id) != replaced).count();
+    if held >= ctx.knobs.subscription_limit {
+        let limit = ctx.knobs.subscription_limit;
         let message = format!("Subscriptions limit is exceeded: [{limit}] subscriptions are allowed");
         return Err(Refused::new(403, "SUB-505", message));
     }
-    let most = state.knobs.subscription_lifetime;
-    let id = uuid(&mut state.rng);
+    let most = ctx.knobs.subscription_lifetime;
+    let id = uuid(&mut ctx.rng);
     let (lifetime, expires_at, channel) = match transport {
         Transport::PubNub => {
             let lifetime = asked.expires_in.map_or(most, |asked| asked.min(most));
-            let channel = ChannelId { key: common_key(state), name: channel_name(state) };
+            let channel = ChannelId { key: common_key(all, ctx), name: channel_name(ctx) };
             (lifetime, later(moment.now, lifetime), channel)
         }
         // The service renews it while its session lives.
         Transport::WebSocket => {
-            let lifetime = state.knobs.gateway.subscription_lifetime;
+            let lifetime = ctx.knobs.gateway.subscription_lifetime;
             (lifetime, later(moment.now, Duration::MAX), ChannelId::of_socket(&id))
         }
     };
     if let Some(replaced) = replaced {
-        state.subscriptions.live.retain(|held| held.id != replaced);
+        all.live.retain(|held| held.id != *replaced);
     }
     let encryption = &body["deliveryMode"]["encryption"];
     let mut subscription = Subscription {
@@ -230,83 +265,83 @@ pub(super) fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
         pending: Rotation::default(),
         renewals: 0,
     };
-    settle_key(state, &mut subscription);
-    let answer = describe(state, &subscription, moment, call.socket.is_some());
-    if let Some(socket) = call.socket.filter(|_| transport == Transport::WebSocket) {
-        state.gateway.subscribe(socket, &subscription.id);
+    settle_key(ctx, &mut subscription);
+    let answer = describe(ctx, &subscription, moment, call.socket.is_some());
+    if let Some(carrier) = carrier {
+        all.changes.push(Change::Created { socket: carrier.socket, id: subscription.id.clone() });
     }
-    state.subscriptions.live.push(subscription);
+    all.live.push(subscription);
     Ok(json_reply(StatusCode::OK, &answer))
 }
 
-fn channel_name(state: &mut State) -> String {
-    let digits = number(&mut state.rng, 14);
-    format!("{digits}_{:08x}", state.rng.u32(..))
+fn channel_name(ctx: &mut Context) -> String {
+    let digits = number(&mut ctx.rng, 14);
+    format!("{digits}_{:08x}", ctx.rng.u32(..))
 }
 
-fn new_subscribe_key(state: &mut State) -> String {
-    let key = format!("sub-c-{}", uuid(&mut state.rng));
-    state.pubnub.keys.insert(key.clone());
+fn new_subscribe_key(all: &mut Subscriptions, ctx: &mut Context) -> String {
+    let key = format!("sub-c-{}", uuid(&mut ctx.rng));
+    all.keys.insert(key.clone());
     key
 }
 
-fn common_key(state: &mut State) -> String {
-    if let Some(key) = &state.subscriptions.common_key {
+fn common_key(all: &mut Subscriptions, ctx: &mut Context) -> String {
+    if let Some(key) = &all.common_key {
         return key.clone();
     }
-    let key = new_subscribe_key(state);
-    state.subscriptions.common_key = Some(key.clone());
+    let key = new_subscribe_key(all, ctx);
+    all.common_key = Some(key.clone());
     key
 }
 
 /// Adds a key to a subscription that encrypts, removes it from one that does not.
-fn settle_key(state: &mut State, subscription: &mut Subscription) {
-    if !subscription.encrypts(state.knobs.encryption) {
+fn settle_key(ctx: &mut Context, subscription: &mut Subscription) {
+    if !subscription.encrypts(ctx.knobs.encryption) {
         subscription.key = None;
     } else if subscription.key.is_none() {
         let mut key = Key::default();
-        state.rng.fill(&mut key);
+        ctx.rng.fill(&mut key);
         subscription.key = Some(key);
     }
 }
 
 /// `GET /restapi/v1.0/subscription`.
-pub(super) fn list(state: &mut State, call: &Call) -> Reply {
-    let moment = state.moment();
-    let alive = state.subscriptions.alive(moment.now).clone();
+pub(crate) fn list(all: &mut Subscriptions, ctx: &mut Context, call: &Call) -> Reply {
+    let moment = ctx.moment();
+    let alive = all.alive(moment.now).clone();
     let short = call.socket.is_some();
-    let records: Vec<Value> = alive.iter().map(|held| describe(state, held, moment, short)).collect();
-    json_reply(StatusCode::OK, &json!({ "uri": uri(state, "", short), "records": records }))
+    let records: Vec<Value> = alive.iter().map(|held| describe(ctx, held, moment, short)).collect();
+    json_reply(StatusCode::OK, &json!({ "uri": uri(ctx, "", short), "records": records }))
 }
 
 /// `GET /restapi/v1.0/subscription/{id}`.
-pub(super) fn get(state: &mut State, call: &Call, id: &str) -> Result<Reply, Refused> {
-    let moment = state.moment();
-    let subscription = find(state, id)?.clone();
-    Ok(json_reply(StatusCode::OK, &describe(state, &subscription, moment, call.socket.is_some())))
+pub(crate) fn get(all: &mut Subscriptions, ctx: &mut Context, call: &Call, id: &str) -> Result<Reply, Refused> {
+    let moment = ctx.moment();
+    let subscription = find(all, ctx, id)?.clone();
+    Ok(json_reply(StatusCode::OK, &describe(ctx, &subscription, moment, call.socket.is_some())))
 }
 
 /// `PUT /restapi/v1.0/subscription/{id}`: new filters, or a renewal without them.
-pub(super) fn update(state: &mut State, call: &Call, id: &str) -> Result<Reply, Refused> {
-    refuse_foreign(state, call, id)?;
+pub(crate) fn update(all: &mut Subscriptions, ctx: &mut Context, call: &Call, id: &str) -> Result<Reply, Refused> {
+    refuse_foreign(all, ctx, call, id)?;
     let Some(body) = body(call)?.filter(|body| !body["eventFilters"].is_null()) else {
-        return prolong(state, call, id, None);
+        return prolong(all, ctx, call, id, None);
     };
     let asked = asked(&body)?;
-    let accepted = accept(state, &asked.filters)?;
-    let subscription = find(state, id)?;
+    let accepted = accept(ctx, &asked.filters)?;
+    let subscription = find(all, ctx, id)?;
     subscription.filters = accepted.filters;
     subscription.answered = accepted.answered;
     subscription.disabled = accepted.disabled;
-    prolong(state, call, id, asked.expires_in)
+    prolong(all, ctx, call, id, asked.expires_in)
 }
 
 /// A WebSocket subscription can be changed over its socket only. The refusal is documented, its
 /// form is not.
-fn refuse_foreign(state: &mut State, call: &Call, id: &str) -> Result<(), Refused> {
-    let transport = find(state, id)?.transport;
-    let own = call.socket.and_then(|socket| state.gateway.subscription_of(socket));
-    if transport == Transport::WebSocket && own.as_deref() != Some(id) {
+fn refuse_foreign(all: &mut Subscriptions, ctx: &Context, call: &Call, id: &str) -> Result<(), Refused> {
+    let transport = find(all, ctx, id)?.transport;
+    let own = call.socket.as_ref().and_then(|carrier| carrier.subscription.as_deref());
+    if transport == Transport::WebSocket && own != Some(id) {
         let message = "The subscription can be changed over its WebSocket only";
         return Err(Refused::new(405, "SUB-511", message));
     }
@@ -314,16 +349,22 @@ fn refuse_foreign(state: &mut State, call: &Call, id: &str) -> Result<(), Refuse
 }
 
 /// `POST /restapi/v1.0/subscription/{id}/renew`.
-pub(super) fn renew(state: &mut State, call: &Call, id: &str) -> Result<Reply, Refused> {
-    refuse_foreign(state, call, id)?;
-    prolong(state, call, id, None)
+pub(crate) fn renew(all: &mut Subscriptions, ctx: &mut Context, call: &Call, id: &str) -> Result<Reply, Refused> {
+    refuse_foreign(all, ctx, call, id)?;
+    prolong(all, ctx, call, id, None)
 }
 
-fn prolong(state: &mut State, call: &Call, id: &str, asked: Option<Duration>) -> Result<Reply, Refused> {
-    let moment = state.moment();
-    let most = state.knobs.subscription_lifetime;
-    let always = state.knobs.rotate_on_renew.unwrap_or_default();
-    let subscription = find(state, id)?;
+fn prolong(
+    all: &mut Subscriptions,
+    ctx: &mut Context,
+    call: &Call,
+    id: &str,
+    asked: Option<Duration>,
+) -> Result<Reply, Refused> {
+    let moment = ctx.moment();
+    let most = ctx.knobs.subscription_lifetime;
+    let always = ctx.knobs.rotate_on_renew.unwrap_or_default();
+    let subscription = find(all, ctx, id)?;
     if subscription.transport == Transport::PubNub {
         subscription.lifetime = asked.unwrap_or(subscription.lifetime).min(most);
         subscription.expires_at = later(moment.now, subscription.lifetime);
@@ -331,7 +372,8 @@ fn prolong(state: &mut State, call: &Call, id: &str, asked: Option<Duration>) ->
     subscription.renewals += 1;
     let pending = std::mem::take(&mut subscription.pending);
     rotate(
-        state,
+        all,
+        ctx,
         id,
         Rotation {
             key: pending.key || always.key,
@@ -339,54 +381,53 @@ fn prolong(state: &mut State, call: &Call, id: &str, asked: Option<Duration>) ->
             subscriber_key: pending.subscriber_key || always.subscriber_key,
         },
     );
-    get(state, call, id)
+    get(all, ctx, call, id)
 }
 
 /// Changes channel and keys of a subscription; false if the id is unknown.
-pub(super) fn rotate(state: &mut State, id: &str, rotation: Rotation) -> bool {
-    let Ok(mut subscription) = find(state, id).cloned() else { return false };
+pub(crate) fn rotate(all: &mut Subscriptions, ctx: &mut Context, id: &str, rotation: Rotation) -> bool {
+    let Ok(mut subscription) = find(all, ctx, id).cloned() else { return false };
     if subscription.transport == Transport::WebSocket {
         return true;
     }
     if rotation.address {
-        subscription.channel.name = channel_name(state);
+        subscription.channel.name = channel_name(ctx);
     }
     if rotation.subscriber_key {
-        subscription.channel.key = new_subscribe_key(state);
+        subscription.channel.key = new_subscribe_key(all, ctx);
     }
     if rotation.key {
         subscription.key = None;
     }
-    settle_key(state, &mut subscription);
-    find(state, id).map(|held| *held = subscription).is_ok()
+    settle_key(ctx, &mut subscription);
+    find(all, ctx, id).map(|held| *held = subscription).is_ok()
 }
 
 /// `DELETE /restapi/v1.0/subscription/{id}`.
-pub(super) fn delete(state: &mut State, id: &str) -> Result<Reply, Refused> {
-    find(state, id)?;
-    state.subscriptions.live.retain(|subscription| subscription.id != id);
-    state.gateway.unsubscribe(id);
+pub(crate) fn delete(all: &mut Subscriptions, ctx: &Context, id: &str) -> Result<Reply, Refused> {
+    find(all, ctx, id)?;
+    all.live.retain(|subscription| subscription.id != id);
+    all.changes.push(Change::Deleted(id.to_owned()));
     Ok(empty_reply(StatusCode::NO_CONTENT))
 }
 
 /// The live subscription with this id.
-pub(super) fn find<'a>(state: &'a mut State, id: &str) -> Result<&'a mut Subscription, Refused> {
-    let now = state.moment().now;
-    let held = &mut state.subscriptions;
-    if let Some(at) = held.alive(now).iter().position(|held| held.id == id) {
-        return Ok(&mut held.live[at]);
+pub(crate) fn find<'a>(all: &'a mut Subscriptions, ctx: &Context, id: &str) -> Result<&'a mut Subscription, Refused> {
+    let now = ctx.moment().now;
+    if let Some(at) = all.alive(now).iter().position(|held| held.id == id) {
+        return Ok(&mut all.live[at]);
     }
-    if held.forgotten.iter().any(|forgotten| forgotten == id) {
+    if all.forgotten.iter().any(|forgotten| forgotten == id) {
         return Err(Refused::new(404, "SUB-507", "Subscription session is expired"));
     }
     Err(Refused::not_found("subscriptionId", id))
 }
 
 /// Drops a subscription as if its session had ended; false if the id is unknown.
-pub(super) fn forget(state: &mut State, id: &str) -> bool {
-    let dropped = delete(state, id).is_ok();
+pub(crate) fn forget(all: &mut Subscriptions, ctx: &Context, id: &str) -> bool {
+    let dropped = delete(all, ctx, id).is_ok();
     if dropped {
-        let forgotten = &mut state.subscriptions.forgotten;
+        let forgotten = &mut all.forgotten;
         if forgotten.len() >= FORGOTTEN {
             forgotten.pop_front();
         }
@@ -396,39 +437,38 @@ pub(super) fn forget(state: &mut State, id: &str) -> bool {
 }
 
 /// Ends the WebSocket subscription of a session that has ended.
-pub(super) fn orphan(state: &mut State, id: &str) {
-    let now = state.moment().now;
-    let keep = state.knobs.gateway.keep_orphans;
-    if let Ok(held) = find(state, id) {
-        if keep {
-            held.expires_at = later(now, held.lifetime);
-        } else {
-            state.subscriptions.live.retain(|held| held.id != id);
-        }
+pub(crate) fn orphan(all: &mut Subscriptions, ctx: &Context, id: &str) {
+    let now = ctx.moment().now;
+    let keep = ctx.knobs.gateway.keep_orphans;
+    let Ok(held) = find(all, ctx, id) else { return };
+    if keep {
+        held.expires_at = later(now, held.lifetime);
+    } else {
+        all.live.retain(|held| held.id != id);
     }
 }
 
-fn uri(state: &State, tail: &str, short: bool) -> String {
-    let host = if short || state.knobs.relative_uri { "" } else { &state.base_url };
+fn uri(ctx: &Context, tail: &str, short: bool) -> String {
+    let host = if short || ctx.knobs.relative_uri { "" } else { &ctx.base_url };
     format!("{host}/restapi/v1.0/subscription{tail}")
 }
 
 /// `SubscriptionInfo`, with a `short` URI for sockets.
-fn describe(state: &mut State, subscription: &Subscription, moment: Moment, short: bool) -> Value {
+fn describe(ctx: &mut Context, subscription: &Subscription, moment: Moment, short: bool) -> Value {
     let left = subscription.left(moment.now);
     // Some time has passed since it was granted: 899 of 900, as captured.
     let seconds = left.saturating_sub(Duration::from_millis(1)).as_secs().max(1);
-    let delivery = delivery_mode(state, subscription);
+    let delivery = delivery_mode(ctx, subscription);
     let mut info = json!({
-        "uri": uri(state, &format!("/{}", subscription.id), short),
+        "uri": uri(ctx, &format!("/{}", subscription.id), short),
         "id": subscription.id,
-        "creationTime": state.write_time(subscription.created),
+        "creationTime": ctx.write_time(subscription.created),
         "status": subscription.status,
         "eventFilters": subscription.answered,
-        "expirationTime": state.write_time(later_on(moment.wall, left)),
+        "expirationTime": ctx.write_time(later_on(moment.wall, left)),
         "deliveryMode": delivery,
     });
-    if state.knobs.send_expires_in {
+    if ctx.knobs.send_expires_in {
         info["expiresIn"] = json!(seconds);
     }
     if !subscription.disabled.is_empty() {
@@ -438,7 +478,7 @@ fn describe(state: &mut State, subscription: &Subscription, moment: Moment, shor
     info
 }
 
-fn delivery_mode(state: &mut State, subscription: &Subscription) -> Value {
+fn delivery_mode(ctx: &mut Context, subscription: &Subscription) -> Value {
     if subscription.transport == Transport::WebSocket {
         return json!({ "transportType": "WebSocket", "encryption": false });
     }
@@ -452,8 +492,8 @@ fn delivery_mode(state: &mut State, subscription: &Subscription) -> Value {
         delivery["encryptionAlgorithm"] = json!("AES");
         delivery["encryptionKey"] = json!(key_to_base64(key));
     }
-    if state.knobs.send_secret_key {
-        delivery["secretKey"] = json!(token(&mut state.rng, "sec-c-", 48));
+    if ctx.knobs.send_secret_key {
+        delivery["secretKey"] = json!(token(&mut ctx.rng, "sec-c-", 48));
     }
     delivery
 }

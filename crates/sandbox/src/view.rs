@@ -8,24 +8,16 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::cipher::key_to_base64;
+use super::clock::later;
 use super::fault::Fault;
 use super::faults::{Deliveries, DeliveryFault, FaultId, Target};
 use super::gateway::Gateway;
 use super::requests::Service;
-use super::state::{Shared, State, later};
-use super::subscriptions::Subscription;
+use super::shared::Shared;
+use super::state::State;
+use super::subscriptions::{Subscription, Transport};
 use ringcentral_events::Secret;
 use ringcentral_events::SubscriptionId;
-
-/// The transport of a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub enum Transport {
-    /// A PubNub channel.
-    PubNub,
-    /// The socket that created it.
-    WebSocket,
-}
 
 /// A live subscription.
 #[derive(Clone, Debug)]
@@ -54,7 +46,7 @@ pub struct SubscriptionView {
 }
 
 impl SubscriptionView {
-    pub(super) fn new(held: &Subscription, gateway: &Gateway, now: Instant) -> Self {
+    pub(crate) fn new(held: &Subscription, gateway: &Gateway, now: Instant) -> Self {
         let address = if held.channel.socket().is_some() { "" } else { &*held.channel.name };
         Self {
             id: SubscriptionId::new(&*held.id),
@@ -115,18 +107,16 @@ pub struct Gauges {
 }
 
 impl Gauges {
-    pub(super) fn read(state: &mut State) -> Self {
-        let now = state.moment().now;
+    pub(crate) fn read(state: &mut State) -> Self {
+        let now = state.ctx.moment().now;
         let polls = state.pubnub.counts(now);
-        let connections = |state: &mut State, service| {
-            let server = state.server(service);
-            (server.links.len(), server.max_connections)
-        };
-        let (api_connections, max_api_connections) = connections(state, Service::Api);
-        let (gateway_connections, max_gateway_connections) = connections(state, Service::Gateway);
-        let (open_sockets, max_open_sockets) = state.gateway.counts();
-        let (contact_center_connections, max_contact_center_connections) = connections(state, Service::ContactCenter);
-        let (pubnub_connections, max_pubnub_connections) = connections(state, Service::PubNub);
+        let (api_connections, max_api_connections) = state.servers.of(Service::Api).connections();
+        let (gateway_connections, max_gateway_connections) = state.servers.of(Service::Gateway).connections();
+        let (open_sockets, max_open_sockets, sockets_opened) = state.gateway.counts();
+        let (sessions, tokens_issued) = state.oauth.counts();
+        let (contact_center_connections, max_contact_center_connections) =
+            state.servers.of(Service::ContactCenter).connections();
+        let (pubnub_connections, max_pubnub_connections) = state.servers.of(Service::PubNub).connections();
         Self {
             api_connections,
             max_api_connections,
@@ -138,14 +128,14 @@ impl Gauges {
             max_contact_center_connections,
             open_sockets,
             max_open_sockets,
-            sockets_opened: state.gateway.opened,
+            sockets_opened,
             open_polls: polls.open,
             max_open_polls: polls.max_open,
             overlapping_polls: polls.overlaps,
             dropped_messages: state.pubnub.dropped(),
-            requests: state.log.total(),
-            tokens_issued: state.oauth.issued,
-            sessions: state.oauth.sessions(),
+            requests: state.ctx.log.total(),
+            tokens_issued,
+            sessions,
         }
     }
 }
@@ -153,7 +143,7 @@ impl Gauges {
 /// Scripts faults; from [`Sandbox::faults`](super::Sandbox::faults).
 #[derive(Clone, Copy)]
 pub struct Faults<'a> {
-    pub(super) shared: &'a Arc<Shared>,
+    pub(crate) shared: &'a Arc<Shared>,
 }
 
 impl fmt::Debug for Faults<'_> {
@@ -165,29 +155,29 @@ impl fmt::Debug for Faults<'_> {
 impl Faults<'_> {
     /// Adds a fault. If several match a request, the first one added applies.
     pub fn inject(&self, target: impl Into<Target>, fault: Fault) -> FaultId {
-        self.shared.update(|state| state.faults.add(target.into(), fault))
+        self.shared.update(|state| state.ctx.faults.add(target.into(), fault))
     }
 
     /// Removes a fault.
     pub fn clear(&self, id: FaultId) {
-        self.shared.update(|state| state.faults.clear(id));
+        self.shared.update(|state| state.ctx.faults.clear(id));
     }
 
     /// Removes all faults.
     pub fn clear_all(&self) {
-        self.shared.update(|state| state.faults.clear_all());
+        self.shared.update(|state| state.ctx.faults.clear_all());
     }
 
     /// How often a fault has been applied; 0 once it is cleared.
     #[must_use]
     pub fn hits(&self, id: FaultId) -> u32 {
-        self.shared.lock().faults.hits(id)
+        self.shared.lock().ctx.faults.hits(id)
     }
 
     /// Waits until a fault has been applied `count` times. False after `timeout`.
     pub async fn wait_hits(&self, id: FaultId, count: u32, timeout: Duration) -> bool {
         let deadline = later(Instant::now(), timeout);
-        self.shared.wait_until(deadline, |state| (state.faults.hits(id) >= count).then_some(())).await.is_some()
+        self.shared.wait_until(deadline, |state| (state.ctx.faults.hits(id) >= count).then_some(())).await.is_some()
     }
 
     /// Publishes each of the next `count` notifications twice.
@@ -211,6 +201,6 @@ impl Faults<'_> {
     }
 
     fn deliveries(&self, fault: DeliveryFault, count: usize) {
-        self.shared.update(|state| state.faults.script_deliveries(Deliveries { fault, count }));
+        self.shared.update(|state| state.ctx.faults.script_deliveries(Deliveries { fault, count }));
     }
 }

@@ -6,32 +6,30 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::delivery::DomainEvent;
-use super::super::fixtures_apply::domain_event;
-use super::super::http::{Call, Refused, Reply, json_reply};
-use super::super::messages::keep;
-use super::super::state::State;
-use super::{count_in, time_in};
+use super::params::{count_in, keep, time_in};
+use crate::context::Context;
+use crate::filters::DomainEvent;
+use crate::http::{Call, Refused, Reply, json_reply};
 
 const KEPT: usize = 20_000;
 
 /// The messages, oldest first, with their creation times.
 #[derive(Debug, Default)]
-pub(in super::super) struct A2p {
+pub(crate) struct A2p {
     messages: VecDeque<(SystemTime, Value)>,
     last_id: u64,
 }
 
-impl State {
+impl A2p {
     /// Adds a message to the account; returns its id and its event.
-    pub(in super::super) fn add_a2p(&mut self, direction: &str, from: &str, text: &str) -> DomainEvent {
-        let (created, now) = self.written_now();
+    pub(crate) fn add_a2p(&mut self, ctx: &mut Context, direction: &str, from: &str, text: &str) -> DomainEvent {
+        let (created, now) = ctx.written_now();
         let inbound = direction == "Inbound";
-        self.account.a2p.last_id += 1;
+        self.last_id += 1;
         let record = json!({
-            "id": 7_000_000 + self.account.a2p.last_id,
+            "id": 7_000_000 + self.last_id,
             "from": from,
-            "to": [self.identity.phone_number],
+            "to": [ctx.identity.phone_number],
             "text": text,
             "creationTime": now,
             "lastModifiedTime": now,
@@ -40,32 +38,32 @@ impl State {
             "cost": 0.007,
             "direction": direction,
         });
-        keep(&mut self.account.a2p.messages, (created, record.clone()), KEPT);
-        change_event(self, &record)
+        keep(&mut self.messages, (created, record.clone()), KEPT);
+        change_event(ctx, &record)
     }
 
     /// Changes a message's status; does nothing if the id is unknown.
-    pub(in super::super) fn change_a2p(&mut self, id: u64, status: &str) -> Vec<DomainEvent> {
-        let (_, now) = self.written_now();
-        let Some((_, record)) = self.account.a2p.messages.iter_mut().find(|(_, record)| record["id"] == id) else {
+    pub(crate) fn change_a2p(&mut self, ctx: &mut Context, id: u64, status: &str) -> Vec<DomainEvent> {
+        let (_, now) = ctx.written_now();
+        let Some((_, record)) = self.messages.iter_mut().find(|(_, record)| record["id"] == id) else {
             return Vec::new();
         };
         record["messageStatus"] = json!(status);
         record["lastModifiedTime"] = json!(now);
         let record = record.clone();
-        vec![change_event(self, &record)]
+        vec![change_event(ctx, &record)]
     }
 }
 
-fn change_event(state: &State, record: &Value) -> DomainEvent {
+fn change_event(ctx: &Context, record: &Value) -> DomainEvent {
     let direction = record["direction"].as_str().unwrap_or_default();
-    let uri = format!("/restapi/v1.0/account/{}/a2p-sms/messages?direction={direction}", state.identity.account_id);
-    domain_event(state, &uri, record)
+    let uri = format!("/restapi/v1.0/account/{}/a2p-sms/messages?direction={direction}", ctx.identity.account_id);
+    DomainEvent::new(&ctx.identity, &uri, record)
 }
 
 /// `GET …/a2p-sms/messages`: newest first, paged; texts with `view=Detailed`.
-pub(in super::super) fn list(state: &State, call: &Call) -> Result<Reply, Refused> {
-    let to = time_in(call, "dateTo")?.unwrap_or_else(|| state.service_now());
+pub(crate) fn list(own: &A2p, ctx: &Context, call: &Call) -> Result<Reply, Refused> {
+    let to = time_in(call, "dateTo")?.unwrap_or_else(|| ctx.service_now());
     let from = time_in(call, "dateFrom")?.unwrap_or(to - Duration::from_secs(86_400));
     let per_page = count_in(call, "perPage")?.unwrap_or(1000).min(1000);
     let start = match call.query("pageToken") {
@@ -74,9 +72,7 @@ pub(in super::super) fn list(state: &State, call: &Call) -> Result<Reply, Refuse
     };
     let detailed = call.query("view").is_some_and(|view| view == "Detailed");
     let directions = call.query_all("direction");
-    let all: Vec<&Value> = state
-        .account
-        .a2p
+    let all: Vec<&Value> = own
         .messages
         .iter()
         .rev()

@@ -6,11 +6,13 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::http::{Call, Refused, Reply, json_reply};
-use super::super::messages::keep;
-use super::super::state::{State, earlier_on, later_on, number};
+use super::params::{count_in, id_number, keep, time_in};
 use super::token::{Token, from_millis, to_millis};
-use super::{OldCallLog, count_in, id_number, time_in};
+use crate::clock::{earlier_on, later_on};
+use crate::context::Context;
+use crate::http::{Call, Refused, Reply, json_reply};
+use crate::knobs::OldCallLog;
+use crate::random::number;
 
 const KEPT: usize = 20_000;
 const RESOURCE: &str = "call-log-sync";
@@ -19,7 +21,7 @@ const REACH: Duration = Duration::from_secs(30 * 86_400);
 
 /// The calls of all extensions, oldest first.
 #[derive(Debug, Default)]
-pub(in super::super) struct Calls {
+pub(crate) struct Calls {
     ended: VecDeque<Ended>,
 }
 
@@ -34,25 +36,25 @@ struct Ended {
 }
 
 /// One call of the user.
-pub(in super::super) struct NewCall<'a> {
-    pub(in super::super) from: &'a str,
+pub(crate) struct NewCall<'a> {
+    pub(crate) from: &'a str,
     /// In the log's words: `Missed`, `Call connected`, …
-    pub(in super::super) result: &'a str,
+    pub(crate) result: &'a str,
     /// The session's number.
-    pub(in super::super) session: &'a str,
-    pub(in super::super) recorded: bool,
+    pub(crate) session: &'a str,
+    pub(crate) recorded: bool,
 }
 
-impl State {
+impl Calls {
     /// Logs a call that just ended; the log shows it after a delay.
-    pub(in super::super) fn log_call(&mut self, new: &NewCall<'_>) {
-        let (start, now) = self.written_now();
-        let extension = self.identity.extension_id.clone();
+    pub(crate) fn log_call(&mut self, ctx: &mut Context, new: &NewCall<'_>) {
+        let (start, now) = ctx.written_now();
+        let extension = ctx.identity.extension_id.clone();
         let session = new.session;
-        let id = number(&mut self.rng, 12);
+        let id = number(&mut ctx.rng, 12);
         let mut record = json!({
             "id": id,
-            "uri": self.extension_uri(&extension, &format!("/call-log/{id}?view=Simple")),
+            "uri": ctx.extension_uri(&extension, &format!("/call-log/{id}?view=Simple")),
             "sessionId": session,
             "telephonySessionId": format!("s-sandbox-{session}"),
             "partyId": format!("p-sandbox-{session}-1"),
@@ -63,61 +65,67 @@ impl State {
             "action": "Phone Call",
             "result": new.result,
             "from": { "phoneNumber": new.from },
-            "to": { "phoneNumber": self.identity.phone_number, "name": "Sandbox User" },
+            "to": { "phoneNumber": ctx.identity.phone_number, "name": "Sandbox User" },
             "extension": { "id": id_number(&extension) },
             "lastModifiedTime": now,
         });
-        if new.recorded && self.knobs.account.recording_in_log {
-            let uri = format!("{}/restapi/v1.0/account/{}/recording/{id}", self.base_url, self.identity.account_id);
+        if new.recorded && ctx.knobs.account.recording_in_log {
+            let uri = format!("{}/restapi/v1.0/account/{}/recording/{id}", ctx.base_url, ctx.identity.account_id);
             record["recording"] = json!({ "id": id, "uri": uri, "type": "Automatic" });
         }
-        let visible = later_on(start, self.knobs.account.call_log_delay);
-        keep(&mut self.account.calls.ended, Ended { extension, start, visible, record }, KEPT);
+        let visible = later_on(start, ctx.knobs.account.call_log_delay);
+        keep(&mut self.ended, Ended { extension, start, visible, record }, KEPT);
     }
 
     /// The calls that the log shows, newest first: of one extension, or of all.
-    fn calls<'a>(&'a self, extension: Option<&'a str>) -> impl Iterator<Item = &'a Ended> {
-        let now = self.service_now();
+    fn calls<'a>(&'a self, ctx: &Context, extension: Option<&'a str>) -> impl Iterator<Item = &'a Ended> {
+        let now = ctx.service_now();
         let of = move |call: &&Ended| extension.is_none_or(|extension| call.extension == extension);
-        self.account.calls.ended.iter().rev().filter(of).filter(move |call| call.visible <= now)
+        self.ended.iter().rev().filter(of).filter(move |call| call.visible <= now)
     }
 }
 
 /// `GET …/call-log-sync` of an extension, or of the account.
-pub(in super::super) fn sync(state: &State, call: &Call, extension: Option<&str>) -> Result<Reply, Refused> {
-    let now = state.service_now();
+pub(crate) fn sync(own: &Calls, ctx: &Context, call: &Call, extension: Option<&str>) -> Result<Reply, Refused> {
+    let now = ctx.service_now();
     let (kind, records, token) = match call.query("syncType").as_deref() {
-        None | Some("FSync") => full(state, call, extension, now)?,
-        Some("ISync") => incremental(state, call, extension, now)?,
+        None | Some("FSync") => full(own, ctx, call, extension, now)?,
+        Some("ISync") => incremental(own, ctx, call, extension, now)?,
         Some(_) => return Err(Refused::parameter("syncType")),
     };
     let body = json!({
-        "uri": format!("{}{}?syncType={kind}", state.base_url, resource_path(state, extension, "call-log-sync")),
+        "uri": format!("{}{}?syncType={kind}", ctx.base_url, resource_path(ctx, extension, "call-log-sync")),
         "records": records,
-        "syncInfo": { "syncType": kind, "syncToken": token.write(), "syncTime": state.write_service_time(now) },
+        "syncInfo": { "syncType": kind, "syncToken": token.write(), "syncTime": ctx.write_service_time(now) },
     });
     Ok(json_reply(StatusCode::OK, &body))
 }
 
-fn resource_path(state: &State, extension: Option<&str>, name: &str) -> String {
-    let account = format!("/restapi/v1.0/account/{}", state.identity.account_id);
+fn resource_path(ctx: &Context, extension: Option<&str>, name: &str) -> String {
+    let account = format!("/restapi/v1.0/account/{}", ctx.identity.account_id);
     extension.map_or_else(|| format!("{account}/{name}"), |id| format!("{account}/extension/{id}/{name}"))
 }
 
 type Synced<'a> = (&'static str, Vec<&'a Value>, Token);
 
-fn full<'a>(state: &'a State, call: &Call, extension: Option<&'a str>, now: SystemTime) -> Result<Synced<'a>, Refused> {
-    let most = state.knobs.account.call_log_limit;
+fn full<'a>(
+    own: &'a Calls,
+    ctx: &Context,
+    call: &Call,
+    extension: Option<&'a str>,
+    now: SystemTime,
+) -> Result<Synced<'a>, Refused> {
+    let most = ctx.knobs.account.call_log_limit;
     let count = count_in(call, "recordCount")?.filter(|count| *count <= most);
     let count = count.ok_or_else(|| Refused::parameter("recordCount"))?;
     let from = time_in(call, "dateFrom")?.unwrap_or(now);
-    let from = match state.knobs.account.old_call_log {
+    let from = match ctx.knobs.account.old_call_log {
         OldCallLog::Refuse if from < now - REACH => return Err(Refused::parameter("dateFrom")),
         OldCallLog::Refuse => from,
         OldCallLog::Cut => from.max(now - REACH),
     };
     let only = status_group(call)?;
-    let found = state.calls(extension).filter(|call| call.start >= from && fits(call, &only));
+    let found = own.calls(ctx, extension).filter(|call| call.start >= from && fits(call, &only));
     let records = found.take(count).map(|call| &call.record).collect();
     let at = to_millis(now);
     let token =
@@ -126,12 +134,13 @@ fn full<'a>(state: &'a State, call: &Call, extension: Option<&'a str>, now: Syst
 }
 
 fn incremental<'a>(
-    state: &'a State,
+    own: &'a Calls,
+    ctx: &Context,
     call: &Call,
     extension: Option<&'a str>,
     now: SystemTime,
 ) -> Result<Synced<'a>, Refused> {
-    let knobs = &state.knobs.account;
+    let knobs = &ctx.knobs.account;
     let refused = |code: &str, why: &str| Refused {
         parameter: Some(("syncToken".into(), None)),
         ..Refused::new(400, code.to_owned(), format!("Parameter [syncToken] is invalid{why}"))
@@ -144,8 +153,8 @@ fn incremental<'a>(
         return Err(refused("CLG-102", " [token is expired]"));
     }
     let since = earlier_on(made, knobs.sync_overlap);
-    let records: Vec<&Value> = state
-        .calls(extension)
+    let records: Vec<&Value> = own
+        .calls(ctx, extension)
         .filter(|call| call.visible >= since && fits(call, &token.types))
         .map(|call| &call.record)
         .collect();
@@ -174,17 +183,20 @@ fn fits(call: &Ended, results: &[String]) -> bool {
 }
 
 /// `GET …/call-log` of an extension, or of the account: newest first, paged.
-pub(in super::super) fn list(state: &State, call: &Call, extension: Option<&str>) -> Result<Reply, Refused> {
-    let now = state.service_now();
+pub(crate) fn list(own: &Calls, ctx: &Context, call: &Call, extension: Option<&str>) -> Result<Reply, Refused> {
+    let now = ctx.service_now();
     let page = count_in(call, "page")?.unwrap_or(1);
     let per_page = count_in(call, "perPage")?.unwrap_or(100).min(1000);
     let to = time_in(call, "dateTo")?.unwrap_or(now);
     let from = time_in(call, "dateFrom")?.unwrap_or(to - Duration::from_secs(86_400));
-    let found: Vec<&Value> =
-        state.calls(extension).filter(|call| call.start >= from && call.start <= to).map(|call| &call.record).collect();
+    let found: Vec<&Value> = own
+        .calls(ctx, extension)
+        .filter(|call| call.start >= from && call.start <= to)
+        .map(|call| &call.record)
+        .collect();
     let start = (page - 1).saturating_mul(per_page);
     let records: Vec<&Value> = found.iter().skip(start).take(per_page).copied().collect();
-    let uri = format!("{}{}", state.base_url, resource_path(state, extension, "call-log"));
+    let uri = format!("{}{}", ctx.base_url, resource_path(ctx, extension, "call-log"));
     let mut navigation = json!({ "firstPage": { "uri": format!("{uri}?page=1&perPage={per_page}") } });
     if start + records.len() < found.len() {
         navigation["nextPage"] = json!({ "uri": format!("{uri}?page={}&perPage={per_page}", page + 1) });

@@ -5,37 +5,43 @@ use std::collections::VecDeque;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::delivery::DomainEvent;
-use super::super::fixtures_apply::domain_event;
-use super::super::http::{Refused, Reply, json_reply};
-use super::super::messages::keep;
-use super::super::state::{State, uuid};
+use super::params::keep;
+use crate::context::Context;
+use crate::filters::DomainEvent;
+use crate::http::{Refused, Reply, json_reply};
+use crate::random::uuid;
 
 const KEPT: usize = 2_000;
 
 /// The insights of each session, oldest session first.
 #[derive(Debug, Default)]
-pub(in super::super) struct Insights {
+pub(crate) struct Insights {
     records: VecDeque<Value>,
 }
 
-impl State {
+impl Insights {
     /// Makes insights of a session, or adds to them; returns their event.
-    pub(in super::super) fn add_insights(&mut self, domain: &str, session: &str, summary: &str) -> DomainEvent {
-        let (_, now) = self.written_now();
+    pub(crate) fn add_insights(
+        &mut self,
+        ctx: &mut Context,
+        domain: &str,
+        session: &str,
+        summary: &str,
+    ) -> DomainEvent {
+        let (_, now) = ctx.written_now();
         let known = |record: &&mut Value| record["domain"] == domain && record["sourceSessionId"] == session;
-        let record = if let Some(record) = self.account.insights.records.iter_mut().find(known) {
+        let record = if let Some(record) = self.records.iter_mut().find(known) {
             record["lastModifiedTime"] = json!(now);
             if let Some(list) = record["insights"]["Summary"].as_array_mut() {
                 list.push(json!({ "value": summary }));
             }
             record.clone()
         } else {
-            let extension = self.identity.extension_id.clone();
+            let extension = ctx.identity.extension_id.clone();
             let record = json!({
                 "eventType": "Create",
                 "title": "Inbound call",
-                "rsRecordUri": format!("{}/calls/{}", self.base_url, uuid(&mut self.rng)),
+                "rsRecordUri": format!("{}/calls/{}", ctx.base_url, uuid(&mut ctx.rng)),
                 "domain": domain,
                 "sourceSessionId": session,
                 "sourceRecordId": format!("r-{session}"),
@@ -48,21 +54,25 @@ impl State {
                 "speakerInfo": [{ "speakerId": "1", "name": "Sandbox User", "extensionId": extension }],
                 "insights": { "Summary": [{ "value": summary }] },
             });
-            keep(&mut self.account.insights.records, record.clone(), KEPT);
+            keep(&mut self.records, record.clone(), KEPT);
             record
         };
-        let account = &self.identity.account_id;
-        domain_event(self, &format!("/ai/ringsense/v1/public/accounts/{account}/domains/{domain}/insights"), &record)
+        let account = &ctx.identity.account_id;
+        DomainEvent::new(
+            &ctx.identity,
+            &format!("/ai/ringsense/v1/public/accounts/{account}/domains/{domain}/insights"),
+            &record,
+        )
     }
 }
 
 /// `GET …/domains/{domain}/sessions/{id}/insights`: as the event has them, without its type.
-pub(in super::super) fn of_session(state: &State, domain: &str, session: &str) -> Result<Reply, Refused> {
-    let knobs = &state.knobs.account;
+pub(crate) fn of_session(own: &Insights, ctx: &Context, domain: &str, session: &str) -> Result<Reply, Refused> {
+    let knobs = &ctx.knobs.account;
     // Documented: for the other domains push is the only way.
     let is_served = matches!(domain, "pbx" | "rcv");
     let of_it = |record: &&Value| is_served && record["domain"] == domain && record["sourceSessionId"] == session;
-    let mut records: Vec<Value> = state.account.insights.records.iter().filter(of_it).cloned().collect();
+    let mut records: Vec<Value> = own.records.iter().filter(of_it).cloned().collect();
     for record in &mut records {
         record.as_object_mut().map(|record| record.remove("eventType"));
     }

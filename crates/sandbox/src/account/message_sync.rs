@@ -5,52 +5,53 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::http::{Call, Refused, Reply, json_reply};
-use super::super::state::{State, earlier_on};
-use super::knobs::StaleToken;
-use super::messages::Stored;
+use super::messages::{Messages, Stored};
+use super::params::{count_in, time_in};
 use super::token::{Token, from_millis, to_millis};
-use super::{count_in, time_in};
+use crate::clock::earlier_on;
+use crate::context::Context;
+use crate::http::{Call, Refused, Reply, json_reply};
+use crate::knobs::StaleToken;
 
 const RESOURCE: &str = "message-sync";
 /// The documented time frame of a full sync without `dateFrom`.
 const FRAME: Duration = Duration::from_secs(86_400);
 
 /// Answers a sync, full or incremental.
-pub(in super::super) fn answer(state: &State, call: &Call, extension: &str) -> Result<Reply, Refused> {
+pub(crate) fn answer(own: &Messages, ctx: &Context, call: &Call, extension: &str) -> Result<Reply, Refused> {
     match call.query("syncType").as_deref() {
-        None | Some("FSync") => full(state, call, extension),
-        Some("ISync") => incremental(state, call, extension),
+        None | Some("FSync") => full(own, ctx, call, extension),
+        Some("ISync") => incremental(own, ctx, call, extension),
         Some(_) => Err(Refused::parameter("syncType")),
     }
 }
 
-fn full(state: &State, call: &Call, extension: &str) -> Result<Reply, Refused> {
-    let now = state.service_now();
+fn full(own: &Messages, ctx: &Context, call: &Call, extension: &str) -> Result<Reply, Refused> {
+    let now = ctx.service_now();
     let to = time_in(call, "dateTo")?.unwrap_or(now);
     let from = time_in(call, "dateFrom")?.unwrap_or(to - FRAME);
     let count = count_in(call, "recordCount")?.unwrap_or(usize::MAX);
     let (types, directions) = (call.query_all("messageType"), call.query_all("direction"));
     let (mut records, mut older) = (Vec::new(), false);
-    for stored in state.account.messages.of(extension) {
+    for stored in own.of(extension) {
         let inside = stored.created <= to && stored.is_alive() && fits(stored, &types, &directions);
         if inside && stored.created >= from && records.len() < count {
             records.push(stored.record.clone());
-        } else if inside && (stored.created >= from || state.knobs.account.older_beyond_frame) {
+        } else if inside && (stored.created >= from || ctx.knobs.account.older_beyond_frame) {
             older = true;
         }
     }
     let at = to_millis(now);
     let token = Token { resource: RESOURCE.into(), at, from: to_millis(from), types, directions };
-    Ok(reply(state, extension, "FSync", &records, &token, now, older))
+    Ok(reply(ctx, extension, "FSync", &records, &token, now, older))
 }
 
-fn incremental(state: &State, call: &Call, extension: &str) -> Result<Reply, Refused> {
-    let knobs = &state.knobs.account;
+fn incremental(own: &Messages, ctx: &Context, call: &Call, extension: &str) -> Result<Reply, Refused> {
+    let knobs = &ctx.knobs.account;
     let text = call.query("syncToken").ok_or_else(|| Refused::parameter("syncToken"))?;
     let token = Token::read(&text).filter(|token| token.resource == RESOURCE);
     let token = token.ok_or_else(|| Refused::parameter("syncToken"))?;
-    let (now, made) = (state.service_now(), from_millis(token.at));
+    let (now, made) = (ctx.service_now(), from_millis(token.at));
     let age = now.duration_since(made).unwrap_or_default();
     if knobs.refuse_message_tokens || age > knobs.message_token_life {
         return Err(match knobs.stale_message_token {
@@ -59,9 +60,7 @@ fn incremental(state: &State, call: &Call, extension: &str) -> Result<Reply, Ref
         });
     }
     let (since, frame) = (earlier_on(made, knobs.sync_overlap), from_millis(token.from));
-    let mut changed: Vec<&Stored> = state
-        .account
-        .messages
+    let mut changed: Vec<&Stored> = own
         .of(extension)
         .filter(|it| it.modified >= since && (it.created >= frame || !knobs.frame_hides_older))
         .filter(|it| fits(it, &token.types, &token.directions))
@@ -75,7 +74,7 @@ fn incremental(state: &State, call: &Call, extension: &str) -> Result<Reply, Ref
         })
         .collect();
     let next = Token { at: to_millis(now), ..token };
-    Ok(reply(state, extension, "ISync", &records, &next, now, false))
+    Ok(reply(ctx, extension, "ISync", &records, &next, now, false))
 }
 
 fn fits(stored: &Stored, types: &[String], directions: &[String]) -> bool {
@@ -83,7 +82,7 @@ fn fits(stored: &Stored, types: &[String], directions: &[String]) -> bool {
 }
 
 fn reply(
-    state: &State,
+    ctx: &Context,
     extension: &str,
     kind: &str,
     records: &[Value],
@@ -92,12 +91,12 @@ fn reply(
     older: bool,
 ) -> Reply {
     let body = json!({
-        "uri": format!("{}?syncType={kind}", state.extension_uri(extension, "/message-sync")),
+        "uri": format!("{}?syncType={kind}", ctx.extension_uri(extension, "/message-sync")),
         "records": records,
         "syncInfo": {
             "syncType": kind,
             "syncToken": token.write(),
-            "syncTime": state.write_service_time(now),
+            "syncTime": ctx.write_service_time(now),
             "olderRecordsExist": older,
         },
     });

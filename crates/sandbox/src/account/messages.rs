@@ -7,11 +7,11 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use super::super::delivery::DomainEvent;
-use super::super::fixtures_apply;
-use super::super::http::{Call, Refused, Reply, empty_reply, json_reply, text_reply};
-use super::super::state::{State, number};
-use super::{batch, count_in, id_number, time_in};
+use super::params::{batch, body, count_in, id_number, keep, time_in};
+use crate::context::Context;
+use crate::filters::DomainEvent;
+use crate::http::{Call, Refused, Reply, empty_reply, json_reply, text_reply};
+use crate::random::number;
 
 /// Maximum number of stored messages; the oldest are dropped.
 const KEPT: usize = 20_000;
@@ -19,7 +19,7 @@ const DEFAULT_PAGE: usize = 100;
 
 /// The messages of all extensions, oldest first.
 #[derive(Debug)]
-pub(in super::super) struct Messages {
+pub(crate) struct Messages {
     stored: VecDeque<Stored>,
     next_id: u64,
 }
@@ -59,7 +59,7 @@ impl Messages {
     }
 
     /// All records, oldest first, including deleted messages.
-    pub(in super::super) fn records(&self) -> Vec<Value> {
+    pub(crate) fn records(&self) -> Vec<Value> {
         self.stored.iter().map(|stored| stored.record.clone()).collect()
     }
 
@@ -70,39 +70,39 @@ impl Messages {
 
 /// A new message.
 #[derive(Clone, Copy)]
-pub(in super::super) struct NewMessage<'a> {
-    pub(in super::super) extension: &'a str,
-    pub(in super::super) kind: &'a str,
-    pub(in super::super) direction: &'a str,
-    pub(in super::super) from: &'a str,
-    pub(in super::super) to: &'a [String],
-    pub(in super::super) subject: &'a str,
+pub(crate) struct NewMessage<'a> {
+    pub(crate) extension: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) direction: &'a str,
+    pub(crate) from: &'a str,
+    pub(crate) to: &'a [String],
+    pub(crate) subject: &'a str,
     /// Content types of the attachments.
-    pub(in super::super) attachments: &'a [String],
+    pub(crate) attachments: &'a [String],
 }
 
 /// A change of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Change {
+pub(crate) enum Change {
     Read,
     Unread,
     Delete,
     Purge,
 }
 
-impl State {
+impl Messages {
     /// Stores a message; returns its id and its record, with numeric ids.
-    pub(in super::super) fn store_message(&mut self, new: &NewMessage<'_>) -> (u64, Value) {
-        self.account.messages.next_id += 4;
-        let id = self.account.messages.next_id;
-        let (created, now) = self.written_now();
-        let conversation = number(&mut self.rng, 19);
+    pub(crate) fn store_message(&mut self, ctx: &mut Context, new: &NewMessage<'_>) -> (u64, Value) {
+        self.next_id += 4;
+        let id = self.next_id;
+        let (created, now) = ctx.written_now();
+        let conversation = number(&mut ctx.rng, 19);
         let inbound = new.direction == "Inbound";
         let party = |number: &str| match number.strip_prefix("ext:") {
             Some(extension) => json!({ "extensionNumber": extension }),
             None => json!({ "phoneNumber": number }),
         };
-        let path = self.extension_uri(new.extension, &format!("/message-store/{id}"));
+        let path = ctx.extension_uri(new.extension, &format!("/message-store/{id}"));
         let mut record = json!({
             "id": id,
             "uri": path,
@@ -124,7 +124,7 @@ impl State {
             "conversationId": conversation,
             "conversation": { "id": conversation },
         });
-        let attachment = number(&mut self.rng, 12);
+        let attachment = number(&mut ctx.rng, 12);
         match new.kind {
             "Fax" => {
                 record["faxResolution"] = json!("High");
@@ -141,7 +141,7 @@ impl State {
         }
         let sort = if new.kind == "Fax" { "RenderedDocument" } else { "MmsAttachment" };
         for kind in new.attachments {
-            let attached = number(&mut self.rng, 12);
+            let attached = number(&mut ctx.rng, 12);
             let item = json!({
                 "id": attached, "uri": format!("{path}/content/{attached}"), "type": sort, "contentType": kind,
             });
@@ -151,14 +151,14 @@ impl State {
         }
         let extension = new.extension.to_owned();
         let stored = Stored { id, extension, created, modified: created, record: record.clone() };
-        super::super::messages::keep(&mut self.account.messages.stored, stored, KEPT);
+        keep(&mut self.stored, stored, KEPT);
         (id, record)
     }
 
     /// Changes a message and returns the events; does nothing if the id is unknown.
-    pub(in super::super) fn change_message(&mut self, id: u64, change: Change) -> Vec<DomainEvent> {
-        let (modified, now) = self.written_now();
-        let Some(stored) = self.account.messages.find(id) else { return Vec::new() };
+    pub(crate) fn change_message(&mut self, ctx: &mut Context, id: u64, change: Change) -> Vec<DomainEvent> {
+        let (modified, now) = ctx.written_now();
+        let Some(stored) = self.find(id) else { return Vec::new() };
         let (field, value) = match change {
             Change::Read => ("readStatus", "Read"),
             Change::Unread => ("readStatus", "Unread"),
@@ -170,17 +170,17 @@ impl State {
         stored.modified = modified;
         let Stored { extension, record, .. } = stored.clone();
         let kind = record["type"].as_str().unwrap_or_default();
-        let mut hint = fixtures_apply::hint(self, &extension, kind, 0, 1, &[]);
+        let mut changed = hint(ctx, &extension, kind, 0, 1, &[]);
         if record["direction"] == "Outbound" {
-            hint.uri.query.push_str("&direction=Outbound");
+            changed.uri.query.push_str("&direction=Outbound");
         }
-        vec![hint]
+        vec![changed]
     }
 
     /// Changes the newest `count` messages of a type without events.
-    pub(in super::super) fn touch_messages(&mut self, kind: &str, count: usize) {
-        let (modified, now) = self.written_now();
-        let touched = self.account.messages.stored.iter_mut().rev().filter(|stored| stored.record["type"] == kind);
+    pub(crate) fn touch_messages(&mut self, ctx: &mut Context, kind: &str, count: usize) {
+        let (modified, now) = ctx.written_now();
+        let touched = self.stored.iter_mut().rev().filter(|stored| stored.record["type"] == kind);
         for stored in touched.take(count) {
             stored.record["lastModifiedTime"] = json!(now);
             stored.modified = modified;
@@ -189,14 +189,12 @@ impl State {
 }
 
 /// `GET …/message-store`: newest first, paged.
-pub(in super::super) fn list(state: &State, call: &Call, extension: &str) -> Result<Reply, Refused> {
+pub(crate) fn list(own: &Messages, ctx: &Context, call: &Call, extension: &str) -> Result<Reply, Refused> {
     let page = count_in(call, "page")?.unwrap_or(1);
     let per_page = count_in(call, "perPage")?.unwrap_or(DEFAULT_PAGE).min(1000);
     let (from, to) = (time_in(call, "dateFrom")?, time_in(call, "dateTo")?);
     let asked = ["messageType", "direction", "availability", "readStatus"].map(|name| call.query_all(name));
-    let found: Vec<&Value> = state
-        .account
-        .messages
+    let found: Vec<&Value> = own
         .of(extension)
         .filter(|it| from.is_none_or(|from| it.created >= from) && to.is_none_or(|to| it.created <= to))
         .filter(|it| !asked[2].is_empty() || it.is_alive())
@@ -210,7 +208,7 @@ pub(in super::super) fn list(state: &State, call: &Call, extension: &str) -> Res
         .collect();
     let start = (page - 1).saturating_mul(per_page);
     let records: Vec<&Value> = found.iter().skip(start).take(per_page).copied().collect();
-    let uri = format!("{}{}", state.base_url, call.path);
+    let uri = format!("{}{}", ctx.base_url, call.path);
     let body = json!({
         "uri": uri,
         "records": records,
@@ -227,27 +225,27 @@ pub(in super::super) fn list(state: &State, call: &Call, extension: &str) -> Res
     Ok(json_reply(StatusCode::OK, &body))
 }
 
-fn found<'a>(state: &'a State, extension: &str, id: &str) -> Result<&'a Stored, Refused> {
-    let stored = id.parse::<u64>().ok().and_then(|id| state.account.messages.stored.iter().find(|it| it.id == id));
+fn found<'a>(own: &'a Messages, extension: &str, id: &str) -> Result<&'a Stored, Refused> {
+    let stored = id.parse::<u64>().ok().and_then(|id| own.stored.iter().find(|it| it.id == id));
     stored.filter(|it| it.extension == extension).ok_or_else(|| Refused::not_found("messageId", id))
 }
 
 /// `GET …/message-store/{id}`.
-pub(in super::super) fn get(state: &State, extension: &str, id: &str) -> Result<Reply, Refused> {
-    found(state, extension, id).map(|stored| json_reply(StatusCode::OK, &stored.record))
+pub(crate) fn get(own: &Messages, extension: &str, id: &str) -> Result<Reply, Refused> {
+    found(own, extension, id).map(|stored| json_reply(StatusCode::OK, &stored.record))
 }
 
 /// `GET …/message-store/{id},{id}`: each part has a status.
-pub(in super::super) fn several(state: &State, call: &Call, extension: &str, ids: &str) -> Reply {
+pub(crate) fn several(own: &Messages, ctx: &Context, call: &Call, extension: &str, ids: &str) -> Reply {
     batch(call, ids, |id| {
-        let uri = state.extension_uri(extension, &format!("/message-store/{id}"));
-        (uri, found(state, extension, id).map(|stored| stored.record.clone()))
+        let uri = ctx.extension_uri(extension, &format!("/message-store/{id}"));
+        (uri, found(own, extension, id).map(|stored| stored.record.clone()))
     })
 }
 
 /// `GET …/message-store/{id}/content/{id}`: the text of a message, or a short file of the attachment's type.
-pub(in super::super) fn content(state: &State, extension: &str, id: &str, attachment: &str) -> Result<Reply, Refused> {
-    let record = &found(state, extension, id)?.record;
+pub(crate) fn content(own: &Messages, extension: &str, id: &str, attachment: &str) -> Result<Reply, Refused> {
+    let record = &found(own, extension, id)?.record;
     let is_it =
         |it: &&Value| it["id"] == *attachment || it["id"].as_u64().is_some_and(|id| id.to_string() == attachment);
     let found = record["attachments"].as_array().and_then(|all| all.iter().find(is_it));
@@ -262,33 +260,56 @@ pub(in super::super) fn content(state: &State, extension: &str, id: &str, attach
 }
 
 /// `PUT …/message-store/{id}`: sets the read status.
-pub(in super::super) fn update(
-    state: &mut State,
+pub(crate) fn update(
+    own: &mut Messages,
+    ctx: &mut Context,
     call: &Call,
     extension: &str,
     id: &str,
 ) -> Result<(Reply, Vec<DomainEvent>), Refused> {
-    let key = found(state, extension, id)?.id;
-    let body = super::super::messages::body(call)?;
+    let key = found(own, extension, id)?.id;
+    let body = body(call)?;
     let change = match body["readStatus"].as_str() {
         Some("Read") => Change::Read,
         Some("Unread") => Change::Unread,
         _ => return Err(Refused::parameter("readStatus")),
     };
-    let domain_events = state.change_message(key, change);
-    Ok((get(state, extension, id)?, domain_events))
+    let domain_events = own.change_message(ctx, key, change);
+    Ok((get(own, extension, id)?, domain_events))
 }
 
 /// `DELETE …/message-store/{id}`, or of several ids; `purge=true` deletes permanently.
-pub(in super::super) fn delete(
-    state: &mut State,
+pub(crate) fn delete(
+    own: &mut Messages,
+    ctx: &mut Context,
     call: &Call,
     extension: &str,
     id: &str,
 ) -> Result<(Reply, Vec<DomainEvent>), Refused> {
-    let keys = id.split(',').map(|id| found(state, extension, id).map(|it| it.id)).collect::<Result<Vec<_>, _>>()?;
+    let keys = id.split(',').map(|id| found(own, extension, id).map(|it| it.id)).collect::<Result<Vec<_>, _>>()?;
     let purge = call.query("purge").is_some_and(|purge| purge == "true");
     let change = if purge { Change::Purge } else { Change::Delete };
-    let domain_events = keys.into_iter().flat_map(|key| state.change_message(key, change)).collect();
+    let domain_events = keys.into_iter().flat_map(|key| own.change_message(ctx, key, change)).collect();
     Ok((empty_reply(StatusCode::NO_CONTENT), domain_events))
+}
+
+/// The hint that a message store changed. Its ids are numbers, as captured.
+pub(crate) fn hint(
+    ctx: &Context,
+    extension: &str,
+    kind: &str,
+    new_count: u32,
+    updated_count: u32,
+    ids: &[u64],
+) -> DomainEvent {
+    let mut change = json!({ "type": kind, "newCount": new_count, "updatedCount": updated_count });
+    if !ids.is_empty() {
+        change["newMessageIds"] = json!(ids);
+    }
+    let body = json!({
+        "extensionId": extension.parse::<u64>().map_or(Value::Null, Value::from),
+        "lastUpdated": ctx.write_time(ctx.moment().wall),
+        "changes": [change],
+    });
+    DomainEvent::new(&ctx.identity, &format!("{}?type={kind}", ctx.extension_path(extension, "/message-store")), &body)
 }

@@ -5,48 +5,61 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::delivery::DomainEvent;
-use super::super::fixtures_apply::{self, domain_event};
-use super::super::http::{Call, Refused, Reply, json_reply};
-use super::super::state::State;
-use super::{batch, count_in, id_number};
+use super::params::{batch, body, count_in, id_number};
+use crate::context::Context;
+use crate::filters::{DomainEvent, EventUri};
+use crate::fixtures::caller;
+use crate::http::{Call, Refused, Reply, json_reply};
+use crate::random::number;
 
 /// Names and presence of the extensions.
 #[derive(Debug, Default)]
-pub(in super::super) struct People {
+pub(crate) struct People {
     /// The last reported presence, by extension and level of detail.
     presence: BTreeMap<String, [Value; 3]>,
     /// Assigned names.
     names: BTreeMap<String, String>,
     renames: u64,
+    sequence: u64,
 }
 
 /// A change of an extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum ExtensionChange {
+pub(crate) enum ExtensionChange {
     Create,
     Update,
     Delete,
 }
 
-impl State {
+impl People {
+    /// The number of the next presence or telephony event.
+    pub(super) fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
     /// The last reported presence, if there is one.
-    pub(in super::super) fn last_presence(&self, extension: &str) -> Option<[Value; 3]> {
-        self.account.people.presence.get(extension).cloned()
+    fn last_presence(&self, extension: &str) -> Option<[Value; 3]> {
+        self.presence.get(extension).cloned()
     }
 
     /// Stores a presence in its three forms: plain, detailed, with SIP data.
-    pub(in super::super) fn set_presence(&mut self, extension: &str, bodies: [Value; 3]) {
-        self.account.people.presence.insert(extension.to_owned(), bodies);
+    fn set_presence(&mut self, extension: &str, bodies: [Value; 3]) {
+        self.presence.insert(extension.to_owned(), bodies);
     }
 
     /// Changes the list of extensions and returns the events. Does nothing when creating a known
     /// extension or changing an unknown one.
-    pub(in super::super) fn change_extension(&mut self, id: &str, change: ExtensionChange) -> Vec<DomainEvent> {
-        let others = &mut self.knobs.account.other_extensions;
+    pub(crate) fn change_extension(
+        &mut self,
+        ctx: &mut Context,
+        id: &str,
+        change: ExtensionChange,
+    ) -> Vec<DomainEvent> {
+        let others = &mut ctx.knobs.account.other_extensions;
         let at = others.iter().position(|other| other == id);
         let what = match (change, at) {
-            (ExtensionChange::Create, None) if id != self.identity.extension_id => {
+            (ExtensionChange::Create, None) if id != ctx.identity.extension_id => {
                 others.push(id.to_owned());
                 "Create"
             }
@@ -55,53 +68,53 @@ impl State {
                 "Delete"
             }
             (ExtensionChange::Update, Some(_)) => {
-                self.account.people.renames += 1;
-                let name = format!("Renamed {}", self.account.people.renames);
-                self.account.people.names.insert(id.to_owned(), name);
+                self.renames += 1;
+                let name = format!("Renamed {}", self.renames);
+                self.names.insert(id.to_owned(), name);
                 "Update"
             }
             _ => return Vec::new(),
         };
-        let account = self.identity.account_id.clone();
+        let account = ctx.identity.account_id.clone();
         let list = format!("/restapi/v1.0/account/{account}/extension");
         let mut changed = json!({ "extensionId": id, "eventType": what });
         if what == "Update" {
             changed["hints"] = json!(["ExtensionInfo"]);
         }
-        let mut all = vec![domain_event(self, &list, &json!({ "extensions": [changed] }))];
+        let mut all = vec![DomainEvent::new(&ctx.identity, &list, &json!({ "extensions": [changed] }))];
         if what != "Create" {
-            all.push(domain_event(self, &format!("{list}/{id}"), &changed));
+            all.push(DomainEvent::new(&ctx.identity, &format!("{list}/{id}"), &changed));
         }
         all
     }
 
-    fn extensions(&self) -> impl Iterator<Item = &str> {
-        let others = self.knobs.account.other_extensions.iter().map(String::as_str);
-        std::iter::once(&*self.identity.extension_id).chain(others)
+    fn extensions(ctx: &Context) -> impl Iterator<Item = &str> {
+        let others = ctx.knobs.account.other_extensions.iter().map(String::as_str);
+        std::iter::once(&*ctx.identity.extension_id).chain(others)
     }
 
-    fn extension_record(&self, id: &str, at: usize) -> Value {
+    fn extension_record(&self, ctx: &Context, id: &str, at: usize) -> Value {
         let default = if at == 0 { "Sandbox User".to_owned() } else { format!("Colleague {at}") };
         json!({
-            "uri": self.extension_uri(id, ""),
+            "uri": ctx.extension_uri(id, ""),
             "id": id_number(id),
             "extensionNumber": (101 + at).to_string(),
-            "name": self.account.people.names.get(id).unwrap_or(&default),
+            "name": self.names.get(id).unwrap_or(&default),
             "type": "User",
             "status": "Enabled",
         })
     }
 
-    fn extension_info(&self, extension: &str) -> Value {
-        let at = self.extensions().position(|other| other == extension).unwrap_or(0);
-        let mut body = self.extension_record(extension, at);
-        let account = format!("{}/restapi/v1.0/account/{}", self.base_url, self.identity.account_id);
+    fn extension_info(&self, ctx: &Context, extension: &str) -> Value {
+        let at = Self::extensions(ctx).position(|other| other == extension).unwrap_or(0);
+        let mut body = self.extension_record(ctx, extension, at);
+        let account = format!("{}/restapi/v1.0/account/{}", ctx.base_url, ctx.identity.account_id);
         body["contact"] = json!({ "firstName": "Sandbox", "lastName": "User", "email": "user@sandbox.invalid" });
-        body["account"] = json!({ "id": self.identity.account_id, "uri": account });
+        body["account"] = json!({ "id": ctx.identity.account_id, "uri": account });
         body
     }
 
-    fn presence_record(&self, id: &str, richness: usize) -> Value {
+    fn presence_record(&self, ctx: &Context, id: &str, richness: usize) -> Value {
         let simple = json!({
             "presenceStatus": "Available",
             "telephonyStatus": "NoCall",
@@ -111,20 +124,20 @@ impl State {
             "ringOnMonitoredCall": false,
             "pickUpCallsOnHold": false,
         });
-        let known = self.account.people.presence.get(id).and_then(|bodies| bodies.get(richness));
+        let known = self.presence.get(id).and_then(|bodies| bodies.get(richness));
         let mut record = known.cloned().unwrap_or(simple);
         if let Some(fields) = record.as_object_mut() {
             // The event has these fields, unlike the resource.
             for name in ["sequence", "extensionId", "totalActiveCalls"] {
                 fields.remove(name);
             }
-            let at = self.extensions().position(|other| other == id).unwrap_or(0);
-            fields.insert("uri".into(), json!(self.extension_uri(id, "/presence")));
+            let at = Self::extensions(ctx).position(|other| other == id).unwrap_or(0);
+            fields.insert("uri".into(), json!(ctx.extension_uri(id, "/presence")));
             fields.insert(
                 "extension".into(),
                 json!({
                     "id": id_number(id),
-                    "uri": self.extension_uri(id, ""),
+                    "uri": ctx.extension_uri(id, ""),
                     "extensionNumber": (101 + at).to_string(),
                 }),
             );
@@ -143,41 +156,42 @@ fn richness(call: &Call) -> usize {
 }
 
 /// `GET …/extension/{id}/presence`.
-pub(in super::super) fn presence(state: &State, call: &Call, extension: &str) -> Reply {
-    json_reply(StatusCode::OK, &state.presence_record(extension, richness(call)))
+pub(crate) fn presence(own: &People, ctx: &Context, call: &Call, extension: &str) -> Reply {
+    json_reply(StatusCode::OK, &own.presence_record(ctx, extension, richness(call)))
 }
 
 /// `GET …/extension/{id},{id}/presence`: each part has a status.
-pub(in super::super) fn presences(state: &State, call: &Call, ids: &str) -> Reply {
+pub(crate) fn presences(own: &People, ctx: &Context, call: &Call, ids: &str) -> Reply {
     let richness = richness(call);
     batch(call, ids, |id| {
-        let known = state.extension_of(id).ok_or_else(|| Refused::not_found("extensionId", id));
-        (state.extension_uri(id, "/presence"), known.map(|known| state.presence_record(&known, richness)))
+        let known = ctx.extension_of(id).ok_or_else(|| Refused::not_found("extensionId", id));
+        (ctx.extension_uri(id, "/presence"), known.map(|known| own.presence_record(ctx, &known, richness)))
     })
 }
 
 /// `GET …/extension/{id},{id}`: each part has a status.
-pub(in super::super) fn several(state: &State, call: &Call, ids: &str) -> Reply {
+pub(crate) fn several(own: &People, ctx: &Context, call: &Call, ids: &str) -> Reply {
     batch(call, ids, |id| {
-        let known = state.extension_of(id).ok_or_else(|| Refused::not_found("extensionId", id));
-        (state.extension_uri(id, ""), known.map(|known| state.extension_info(&known)))
+        let known = ctx.extension_of(id).ok_or_else(|| Refused::not_found("extensionId", id));
+        (ctx.extension_uri(id, ""), known.map(|known| own.extension_info(ctx, &known)))
     })
 }
 
 /// `PUT …/extension/~/presence`: only for the user's extension.
-pub(in super::super) fn set(
-    state: &mut State,
+pub(crate) fn set(
+    own: &mut People,
+    ctx: &mut Context,
     call: &Call,
     extension: &str,
 ) -> Result<(Reply, Vec<DomainEvent>), Refused> {
-    if extension != state.identity.extension_id {
+    if extension != ctx.identity.extension_id {
         return Err(Refused::new(
             403,
             "CMN-408",
             "In order to call this API endpoint, user needs to have [EditPresenceStatus] permission",
         ));
     }
-    let asked = super::super::messages::body(call)?;
+    let asked = body(call)?;
     let is_one_of = |name: &str, known: &[&str]| match &asked[name] {
         Value::Null => Ok(None),
         Value::String(value) if known.contains(&value.as_str()) => Ok(Some(value.clone())),
@@ -195,25 +209,25 @@ pub(in super::super) fn set(
     for name in ["message", "allowSeeMyPresence", "ringOnMonitoredCall", "pickUpCallsOnHold"] {
         changes.extend(asked.get(name).map(|value| (name.to_owned(), value.clone())));
     }
-    let event = fixtures_apply::change_presence(state, &changes);
-    Ok((presence(state, call, extension), vec![event]))
+    let event = change_presence(own, ctx, &changes);
+    Ok((presence(own, ctx, call, extension), vec![event]))
 }
 
 /// `GET …/account/{id}/presence`: all extensions, paged.
-pub(in super::super) fn account_presence(state: &State, call: &Call) -> Result<Reply, Refused> {
+pub(crate) fn account_presence(own: &People, ctx: &Context, call: &Call) -> Result<Reply, Refused> {
     let richness = richness(call);
-    let all: Vec<&str> = state.extensions().collect();
-    paged(state, call, "/presence", &all, |_, id| state.presence_record(id, richness))
+    let all: Vec<&str> = People::extensions(ctx).collect();
+    paged(ctx, call, "/presence", &all, |_, id| own.presence_record(ctx, id, richness))
 }
 
 /// `GET …/account/{id}/extension`: all extensions, paged.
-pub(in super::super) fn list(state: &State, call: &Call) -> Result<Reply, Refused> {
-    let all: Vec<&str> = state.extensions().collect();
-    paged(state, call, "/extension", &all, |at, id| state.extension_record(id, at))
+pub(crate) fn list(own: &People, ctx: &Context, call: &Call) -> Result<Reply, Refused> {
+    let all: Vec<&str> = People::extensions(ctx).collect();
+    paged(ctx, call, "/extension", &all, |at, id| own.extension_record(ctx, id, at))
 }
 
 fn paged(
-    state: &State,
+    ctx: &Context,
     call: &Call,
     tail: &str,
     all: &[&str],
@@ -224,7 +238,7 @@ fn paged(
     let start = (page - 1).saturating_mul(per_page);
     let shown = all.iter().enumerate().skip(start).take(per_page);
     let records: Vec<Value> = shown.map(|(at, id)| record(at, id)).collect();
-    let uri = format!("{}/restapi/v1.0/account/{}{tail}", state.base_url, state.identity.account_id);
+    let uri = format!("{}/restapi/v1.0/account/{}{tail}", ctx.base_url, ctx.identity.account_id);
     let mut navigation = json!({ "firstPage": { "uri": format!("{uri}?page=1&perPage={per_page}") } });
     if start + records.len() < all.len() {
         navigation["nextPage"] = json!({ "uri": format!("{uri}?page={}&perPage={per_page}", page + 1) });
@@ -241,6 +255,73 @@ fn paged(
 }
 
 /// `GET …/extension/{id}`.
-pub(in super::super) fn get(state: &State, extension: &str) -> Reply {
-    json_reply(StatusCode::OK, &state.extension_info(extension))
+pub(crate) fn get(own: &People, ctx: &Context, extension: &str) -> Reply {
+    json_reply(StatusCode::OK, &own.extension_info(ctx, extension))
+}
+
+/// Reports a presence of the user; returns its event.
+pub(super) fn report(
+    own: &mut People,
+    ctx: &mut Context,
+    presence_status: &str,
+    telephony_status: &str,
+) -> DomainEvent {
+    let sequence = own.next_sequence();
+    let identity = ctx.identity.clone();
+    let simple = json!({
+        "extensionId": identity.extension_id,
+        "telephonyStatus": telephony_status,
+        "sequence": sequence,
+        "presenceStatus": presence_status,
+        "userStatus": "Available",
+        "meetingStatus": "Disconnected",
+        "dndStatus": "TakeAllCalls",
+        "allowSeeMyPresence": true,
+        "ringOnMonitoredCall": false,
+        "pickUpCallsOnHold": false,
+    });
+    let mut detailed = simple.clone();
+    let mut with_sip = simple.clone();
+    if telephony_status != "NoCall" {
+        let session = number(&mut ctx.rng, 12);
+        let mut call = json!({
+            "id": number(&mut ctx.rng, 12),
+            "direction": "Inbound",
+            "queueCall": false,
+            "from": caller(),
+            "to": identity.phone_number,
+            "startTime": ctx.write_time(ctx.moment().wall),
+            "telephonyStatus": telephony_status,
+            "sessionId": session,
+            "telephonySessionId": format!("s-sandbox-{session}"),
+            "partyId": format!("p-sandbox-{session}-1"),
+        });
+        detailed["activeCalls"] = json!([call]);
+        detailed["totalActiveCalls"] = json!(1);
+        call["sipData"] = json!({ "callId": session, "toTag": "t", "fromTag": "f", "remoteUri": "-", "localUri": "-" });
+        with_sip["activeCalls"] = json!([call]);
+        with_sip["totalActiveCalls"] = json!(1);
+    }
+    own.set_presence(&identity.extension_id, [simple.clone(), detailed.clone(), with_sip.clone()]);
+    let uri = EventUri { path: ctx.extension_path(&ctx.identity.extension_id, "/presence"), query: String::new() };
+    DomainEvent { uri, bodies: vec![simple.to_string(), detailed.to_string(), with_sip.to_string()] }
+}
+
+/// Changes fields of the user's presence and returns the events.
+fn change_presence(own: &mut People, ctx: &mut Context, changes: &serde_json::Map<String, Value>) -> DomainEvent {
+    let extension = ctx.identity.extension_id.clone();
+    if own.last_presence(&extension).is_none() {
+        drop(report(own, ctx, "Available", "NoCall"));
+    }
+    let sequence = own.next_sequence();
+    let mut bodies = own.last_presence(&extension).unwrap_or_default();
+    for body in &mut bodies {
+        body["sequence"] = json!(sequence);
+        for (name, value) in changes {
+            body[name.as_str()] = value.clone();
+        }
+    }
+    own.set_presence(&extension, bodies.clone());
+    let uri = EventUri { path: ctx.extension_path(&ctx.identity.extension_id, "/presence"), query: String::new() };
+    DomainEvent { uri, bodies: bodies.iter().map(Value::to_string).collect() }
 }

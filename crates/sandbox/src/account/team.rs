@@ -7,23 +7,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::delivery::DomainEvent;
-use super::super::fixtures_apply::domain_event;
-use super::super::http::{Call, Refused, Reply, empty_reply, json_reply};
-use super::super::messages::keep;
-use super::super::state::{State, number};
-use super::count_in;
+use super::params::{body, count_in, keep, text_field};
+use crate::context::Context;
+use crate::filters::DomainEvent;
+use crate::http::{Call, Refused, Reply, empty_reply, json_reply};
+use crate::random::number;
 
 const KEPT: usize = 10_000;
 const DEFAULT_COUNT: usize = 30;
 const MOST: usize = 250;
 
 /// The chat that every sandbox has.
-pub(in super::super) const CHAT: &str = "1200000001";
+pub(crate) const CHAT: &str = "1200000001";
 
 /// Chats and posts, oldest first.
 #[derive(Debug)]
-pub(in super::super) struct Team {
+pub(crate) struct Team {
     chats: Vec<Value>,
     posts: VecDeque<(u64, Value)>,
     next: u64,
@@ -51,7 +50,7 @@ fn new_chat(id: &str, at: &str) -> Value {
 }
 
 /// The event of a post or chat: its record, and the kind of change.
-fn event_of(state: &State, uri: &str, record: &Value, what: &str) -> DomainEvent {
+fn event_of(ctx: &Context, uri: &str, record: &Value, what: &str) -> DomainEvent {
     let mut body = record.clone();
     body["eventType"] = json!(what);
     if let Some(public) = body.as_object_mut().and_then(|body| body.remove("public")) {
@@ -60,18 +59,24 @@ fn event_of(state: &State, uri: &str, record: &Value, what: &str) -> DomainEvent
     if let Some(members) = record["members"].as_array() {
         body["members"] = members.iter().map(|member| member["id"].clone()).collect();
     }
-    domain_event(state, uri, &body)
+    DomainEvent::new(&ctx.identity, uri, &body)
 }
 
 const POSTS: &str = "/team-messaging/v1/posts";
 const CHATS: &str = "/team-messaging/v1/chats";
 
-impl State {
+impl Team {
     /// Adds a post to a chat, which is created if it is new; returns the event.
-    pub(in super::super) fn add_post(&mut self, chat_id: &str, creator_id: &str, text: &str) -> (Value, DomainEvent) {
-        let (_, now) = self.written_now();
+    pub(crate) fn add_post(
+        &mut self,
+        ctx: &mut Context,
+        chat_id: &str,
+        creator_id: &str,
+        text: &str,
+    ) -> (Value, DomainEvent) {
+        let (_, now) = ctx.written_now();
         let record = json!({
-            "id": number(&mut self.rng, 14),
+            "id": number(&mut ctx.rng, 14),
             "groupId": chat_id,
             "type": "TextMessage",
             "text": text,
@@ -86,35 +91,40 @@ impl State {
             "iconEmoji": null,
             "mentions": null,
         });
-        let team = &mut self.account.team;
-        let sequence = team.next;
-        team.next += 1;
-        keep(&mut team.posts, (sequence, record.clone()), KEPT);
+        let sequence = self.next;
+        self.next += 1;
+        keep(&mut self.posts, (sequence, record.clone()), KEPT);
         self.touch_chat(chat_id, &now);
-        let event = event_of(self, POSTS, &record, "PostAdded");
+        let event = event_of(ctx, POSTS, &record, "PostAdded");
         (record, event)
     }
 
     /// Adds a reply to a post; the first reply starts a thread. Returns no events if the post
     /// does not exist.
-    pub(in super::super) fn reply_to_post(&mut self, parent: &str, creator_id: &str, text: &str) -> Vec<DomainEvent> {
-        let posts = &mut self.account.team.posts;
+    pub(crate) fn reply_to_post(
+        &mut self,
+        ctx: &mut Context,
+        parent: &str,
+        creator_id: &str,
+        text: &str,
+    ) -> Vec<DomainEvent> {
+        let posts = &mut self.posts;
         let Some((_, first)) = posts.iter_mut().find(|(_, post)| post["id"] == parent) else { return Vec::new() };
         let chat = first["groupId"].as_str().unwrap_or(CHAT).to_owned();
         let thread = first["threadId"].as_str().unwrap_or(parent).to_owned();
         first["isParent"] = json!(true);
         first["threadId"] = json!(thread);
-        let (record, _) = self.add_post(&chat, creator_id, text);
-        let posts = &mut self.account.team.posts;
+        let (record, _) = self.add_post(ctx, &chat, creator_id, text);
+        let posts = &mut self.posts;
         let Some((_, reply)) = posts.iter_mut().find(|(_, post)| post["id"] == record["id"]) else { return Vec::new() };
         reply["parentPostId"] = json!(parent);
         reply["threadId"] = json!(thread);
         // Events do not have these fields.
-        vec![event_of(self, POSTS, &record, "PostAdded")]
+        vec![event_of(ctx, POSTS, &record, "PostAdded")]
     }
 
     fn touch_chat(&mut self, id: &str, now: &str) -> &mut Value {
-        let chats = &mut self.account.team.chats;
+        let chats = &mut self.chats;
         let at = chats.iter().position(|chat| chat["id"] == id).unwrap_or_else(|| {
             chats.push(new_chat(id, now));
             chats.len() - 1
@@ -125,51 +135,51 @@ impl State {
     }
 
     /// Changes the text of a post; does nothing if the id is unknown.
-    pub(in super::super) fn edit_post(&mut self, id: &str, text: &str) -> Vec<DomainEvent> {
-        let (_, now) = self.written_now();
-        let Some((_, post)) = self.account.team.posts.iter_mut().find(|(_, post)| post["id"] == id) else {
+    pub(crate) fn edit_post(&mut self, ctx: &mut Context, id: &str, text: &str) -> Vec<DomainEvent> {
+        let (_, now) = ctx.written_now();
+        let Some((_, post)) = self.posts.iter_mut().find(|(_, post)| post["id"] == id) else {
             return Vec::new();
         };
         post["text"] = json!(text);
         post["lastModifiedTime"] = json!(now);
         let post = post.clone();
         self.touch_chat(post["groupId"].as_str().unwrap_or(CHAT), &now);
-        vec![event_of(self, POSTS, &post, "PostChanged")]
+        vec![event_of(ctx, POSTS, &post, "PostChanged")]
     }
 
     /// Removes a post; does nothing if the id is unknown.
-    pub(in super::super) fn remove_post(&mut self, id: &str) -> Vec<DomainEvent> {
-        let posts = &mut self.account.team.posts;
+    pub(crate) fn remove_post(&mut self, ctx: &mut Context, id: &str) -> Vec<DomainEvent> {
+        let posts = &mut self.posts;
         let Some(at) = posts.iter().position(|(_, post)| post["id"] == id) else { return Vec::new() };
         let removed = posts.remove(at);
-        let (_, now) = self.written_now();
+        let (_, now) = ctx.written_now();
         if let Some(chat) = removed.as_ref().and_then(|(_, post)| post["groupId"].as_str()) {
             self.touch_chat(chat, &now);
         }
-        vec![event_of(self, POSTS, &json!({ "id": id }), "PostRemoved")]
+        vec![event_of(ctx, POSTS, &json!({ "id": id }), "PostRemoved")]
     }
 
     /// Names a chat; the user joins it if it is new.
-    pub(in super::super) fn name_chat(&mut self, id: &str, name: &str) -> DomainEvent {
-        let (_, now) = self.written_now();
-        let known = self.account.team.chats.iter().any(|chat| chat["id"] == id);
+    pub(crate) fn name_chat(&mut self, ctx: &mut Context, id: &str, name: &str) -> DomainEvent {
+        let (_, now) = ctx.written_now();
+        let known = self.chats.iter().any(|chat| chat["id"] == id);
         let chat = self.touch_chat(id, &now);
         chat["name"] = json!(name);
         let chat = chat.clone();
-        event_of(self, CHATS, &chat, if known { "GroupRenamed" } else { "GroupJoined" })
+        event_of(ctx, CHATS, &chat, if known { "GroupRenamed" } else { "GroupJoined" })
     }
 
     /// The user leaves a chat.
-    pub(in super::super) fn leave_chat(&mut self, id: &str) -> Vec<DomainEvent> {
-        let chats = &mut self.account.team.chats;
+    pub(crate) fn leave_chat(&mut self, ctx: &mut Context, id: &str) -> Vec<DomainEvent> {
+        let chats = &mut self.chats;
         let Some(at) = chats.iter().position(|chat| chat["id"] == id) else { return Vec::new() };
         chats.remove(at);
-        vec![event_of(self, CHATS, &json!({ "id": id }), "GroupLeft")]
+        vec![event_of(ctx, CHATS, &json!({ "id": id }), "GroupLeft")]
     }
 
     /// The posts as the API writes them, oldest first.
-    pub(in super::super) fn posts(&self) -> Vec<Value> {
-        self.account.team.posts.iter().map(|(_, post)| post.clone()).collect()
+    pub(crate) fn posts(&self) -> Vec<Value> {
+        self.posts.iter().map(|(_, post)| post.clone()).collect()
     }
 }
 
@@ -190,18 +200,18 @@ fn page(call: &Call) -> Result<Option<(char, u64)>, Refused> {
 }
 
 /// `GET /team-messaging/v1/recent/chats`: the last changed first.
-pub(in super::super) fn recent_chats(state: &State, call: &Call) -> Result<Reply, Refused> {
-    let mut chats: Vec<&Value> = state.account.team.chats.iter().collect();
+pub(crate) fn recent_chats(own: &Team, call: &Call) -> Result<Reply, Refused> {
+    let mut chats: Vec<&Value> = own.chats.iter().collect();
     chats.sort_by_key(|chat| std::cmp::Reverse(chat["lastModifiedTime"].as_str().unwrap_or_default()));
     chats.truncate(count(call)?);
     Ok(json_reply(StatusCode::OK, &json!({ "records": chats })))
 }
 
 /// `GET /team-messaging/v1/chats`: the oldest first, paged.
-pub(in super::super) fn list_chats(state: &State, call: &Call) -> Result<Reply, Refused> {
+pub(crate) fn list_chats(own: &Team, call: &Call) -> Result<Reply, Refused> {
     let count = count(call)?;
     let start = page(call)?.map_or(0, |(_, at)| usize::try_from(at).unwrap_or(usize::MAX));
-    let all = &state.account.team.chats;
+    let all = &own.chats;
     let records: Vec<&Value> = all.iter().skip(start).take(count).collect();
     let end = start.saturating_add(records.len());
     let mut navigation = json!({});
@@ -212,28 +222,29 @@ pub(in super::super) fn list_chats(state: &State, call: &Call) -> Result<Reply, 
 }
 
 /// `GET /team-messaging/v1/chats/{id}`.
-pub(in super::super) fn get_chat(state: &State, id: &str) -> Result<Reply, Refused> {
-    let found = state.account.team.chats.iter().find(|chat| chat["id"] == id);
+pub(crate) fn get_chat(own: &Team, id: &str) -> Result<Reply, Refused> {
+    let found = own.chats.iter().find(|chat| chat["id"] == id);
     found.map(|chat| json_reply(StatusCode::OK, chat)).ok_or_else(|| Refused::not_found("chatId", id))
 }
 
 /// `GET /team-messaging/v1/chats/{id}/posts`: newest first, paged in both directions; `prevPageToken` leads to older
 /// posts. The same holds for `GET …/chats/{id}/threads/{id}/posts`.
-pub(in super::super) fn list_posts(
-    state: &State,
+pub(crate) fn list_posts(
+    own: &Team,
+    ctx: &Context,
     call: &Call,
     chat_id: &str,
     thread_id: Option<&str>,
 ) -> Result<Reply, Refused> {
     let count = count(call)?;
     let from = page(call)?;
-    let replies = state.knobs.account.replies_in_posts;
+    let replies = ctx.knobs.account.replies_in_posts;
     let is_shown = |post: &Value| match thread_id {
         Some(thread_id) => post["threadId"] == thread_id,
         None => replies || post["parentPostId"].is_null(),
     };
     let of_chat = |(_, post): &&(u64, Value)| post["groupId"] == chat_id && is_shown(post);
-    let all: Vec<&(u64, Value)> = state.account.team.posts.iter().rev().filter(of_chat).collect();
+    let all: Vec<&(u64, Value)> = own.posts.iter().rev().filter(of_chat).collect();
     let start = match from {
         Some(('o', at)) => all.iter().position(|(sequence, _)| *sequence < at).unwrap_or(all.len()),
         Some((_, at)) => {
@@ -257,32 +268,34 @@ pub(in super::super) fn list_posts(
 }
 
 /// `GET /team-messaging/v1/chats/{id}/posts/{id}`.
-pub(in super::super) fn get_post(state: &State, chat_id: &str, id: &str) -> Result<Reply, Refused> {
+pub(crate) fn get_post(own: &Team, chat_id: &str, id: &str) -> Result<Reply, Refused> {
     let is_it = |(_, post): &&(u64, Value)| post["id"] == id && post["groupId"] == chat_id;
-    let found = state.account.team.posts.iter().find(is_it);
+    let found = own.posts.iter().find(is_it);
     found.map(|(_, post)| json_reply(StatusCode::OK, post)).ok_or_else(|| Refused::not_found("postId", id))
 }
 
 /// `PATCH /team-messaging/v1/chats/{id}/posts/{id}`: a new text.
-pub(in super::super) fn update_post(
-    state: &mut State,
+pub(crate) fn update_post(
+    own: &mut Team,
+    ctx: &mut Context,
     call: &Call,
     chat_id: &str,
     id: &str,
 ) -> Result<(Reply, Vec<DomainEvent>), Refused> {
-    get_post(state, chat_id, id)?;
-    let body = super::super::messages::body(call)?;
-    let text = super::super::messages::text_field(&body, "text")?;
-    let events = state.edit_post(id, text);
-    Ok((get_post(state, chat_id, id)?, events))
+    get_post(own, chat_id, id)?;
+    let body = body(call)?;
+    let text = text_field(&body, "text")?;
+    let events = own.edit_post(ctx, id, text);
+    Ok((get_post(own, chat_id, id)?, events))
 }
 
 /// `DELETE /team-messaging/v1/chats/{id}/posts/{id}`.
-pub(in super::super) fn delete_post(
-    state: &mut State,
+pub(crate) fn delete_post(
+    own: &mut Team,
+    ctx: &mut Context,
     chat_id: &str,
     id: &str,
 ) -> Result<(Reply, Vec<DomainEvent>), Refused> {
-    get_post(state, chat_id, id)?;
-    Ok((empty_reply(StatusCode::NO_CONTENT), state.remove_post(id)))
+    get_post(own, chat_id, id)?;
+    Ok((empty_reply(StatusCode::NO_CONTENT), own.remove_post(ctx, id)))
 }

@@ -4,14 +4,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::super::state::State;
-use super::calls::ContactStep;
-use super::center::AGENT;
-use super::event::Event;
-use super::handle::{self, call_for_agent, push_to_agent, step_for_agent};
-use super::log::Fate;
-use super::session::{Session, remote_end};
-use super::tokens;
+use super::handle::describe;
+use crate::center::{
+    AGENT, ContactStep, Event, Fate, Session, call_for_agent, given, push_to_agent, step_for_agent, terminate,
+};
+use crate::state::State;
 
 fn agent() -> String {
     AGENT.into()
@@ -20,7 +17,7 @@ fn agent() -> String {
 /// A body; the required fields depend on the call.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct Asked {
+pub(crate) struct Asked {
     #[serde(default = "agent")]
     agent: String,
     events: Option<Vec<Box<RawValue>>>,
@@ -32,7 +29,7 @@ pub(in super::super) struct Asked {
 }
 
 /// Why a call failed.
-pub(in super::super) enum Not {
+pub(crate) enum Not {
     Found(&'static str),
     Complete(&'static str),
 }
@@ -45,50 +42,51 @@ const NO_SESSION: Not = Not::Found("the agent has no session");
 const NO_CALL: Not = Not::Found("unknown control call");
 
 /// Performs a call; the answer, if it has one.
-pub(in super::super) fn handle(
+pub(crate) fn handle(
     state: &mut State,
     method: &str,
     rest: &[&str],
     asked: Option<Asked>,
 ) -> Result<Option<Value>, Not> {
     let answer = match (method, rest, asked) {
-        ("GET", [], _) => handle::describe(state),
+        ("GET", [], _) => describe(state),
         ("GET", ["logins"], _) => logins(state),
         ("GET", [agent, "events"], _) => {
-            let session = state.agents.sessions.iter().rfind(|session| session.agent == *agent).ok_or(NO_SESSION)?;
+            let session = state.center.sessions.iter().rfind(|session| session.agent == *agent).ok_or(NO_SESSION)?;
             events(session)
         }
         ("POST", ["events"], Some(asked)) => {
             let events = needed(asked.events, "events")?.iter().map(|event| Event::read(event.get())).collect();
-            json!({ "numbers": push_to_agent(state, &asked.agent, events).ok_or(NO_SESSION)? })
+            json!({ "numbers": push_to_agent(&mut state.center, &state.ctx, &asked.agent, events).ok_or(NO_SESSION)? })
         }
         ("POST", ["call"], Some(asked)) => {
             let from = needed(asked.from, "from")?;
-            json!({ "contact": call_for_agent(state, &asked.agent, &from).ok_or(NO_SESSION)? })
+            json!({ "contact": call_for_agent(&mut state.center, &mut state.ctx, &asked.agent, &from).ok_or(NO_SESSION)? })
         }
         ("POST", ["step"], Some(asked)) => {
             let (contact, step) = (needed(asked.contact, "contact")?, needed(asked.step, "step")?);
-            let done = step_for_agent(state, &asked.agent, &contact, step);
+            let done = step_for_agent(&mut state.center, &mut state.ctx, &asked.agent, &contact, step);
             return done.map(|()| None).ok_or(Not::Found("the agent has no such contact"));
         }
         ("POST", ["end_poll"], Some(asked)) => {
-            state.agents.of_agent(&asked.agent).ok_or(NO_SESSION)?.end_poll();
+            state.center.of_agent(&asked.agent).ok_or(NO_SESSION)?.end_poll();
             return Ok(None);
         }
         ("POST", ["terminate"], Some(asked)) => {
-            let event = Event::of(&remote_end(&needed(asked.message, "message")?));
-            return push_to_agent(state, &asked.agent, vec![event]).map(|_| None).ok_or(NO_SESSION);
+            let message = needed(asked.message, "message")?;
+            let done = terminate(&mut state.center, &state.ctx, &asked.agent, &message);
+            return done.map(|()| None).ok_or(NO_SESSION);
         }
         ("POST", ["tokens"], Some(asked)) => match asked.action.as_deref() {
             Some("expire") => {
-                state.agents.tokens.expire();
+                state.center.tokens.expire();
                 return Ok(None);
             }
             Some("revoke") => {
-                state.agents.tokens.revoke();
+                state.center.tokens.revoke();
                 return Ok(None);
             }
-            Some("give") => json!({ "access_token": tokens::given(state) }),
+            Some("give") => json!({ "access_token": given(&mut state.center.tokens, &mut state.ctx) }),
             _ => return Err(Not::Complete("action")),
         },
         _ => return Err(NO_CALL),
@@ -114,7 +112,7 @@ fn events(session: &Session) -> Value {
 }
 
 fn logins(state: &State) -> Value {
-    let logins = &state.agents.tokens.logins;
+    let logins = state.center.tokens.logins();
     json!({
         "central": { "app": logins.app, "username": logins.username, "password": logins.password },
         "access_key": { "id": logins.key_id, "secret": logins.key_secret },

@@ -8,14 +8,14 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::super::Sandbox;
-use super::super::state::{Shared, State, later};
-use super::calls::{self, ContactStep};
-use super::center::AGENT;
-use super::event::Event;
-use super::log::Fate;
-use super::session::{Session, remote_end};
-use super::{poll, tokens};
+use super::poll;
+use crate::Sandbox;
+use crate::center::{
+    AGENT, ContactStep, Event, Fate, Session, call_for_agent, given, push_to_agent, step_for_agent, terminate,
+};
+use crate::clock::later;
+use crate::shared::Shared;
+use crate::state::State;
 use ringcentral_events::Secret;
 use ringcentral_events::{Error, ErrorKind, Result};
 
@@ -100,31 +100,6 @@ fn no_session() -> Error {
     Error::new(ErrorKind::NotFound, "the agent has no session")
 }
 
-/// Pushes events to an agent; returns their numbers.
-pub(super) fn push_to_agent(state: &mut State, agent: &str, events: Vec<Event>) -> Option<Vec<u64>> {
-    let now = state.moment().now;
-    let State { agents, knobs, .. } = state;
-    let session = agents.of_agent(agent)?;
-    let numbers = events.into_iter().map(|event| session.push(event, &knobs.agent, now)).collect();
-    Some(numbers)
-}
-
-/// Starts a call for an agent; returns its contact's id.
-pub(super) fn call_for_agent(state: &mut State, agent: &str, from: &str) -> Option<String> {
-    let (contact, events) = calls::incoming(state, from);
-    push_to_agent(state, agent, events.iter().map(Event::of).collect())?;
-    Some(contact)
-}
-
-/// Performs a step of an agent's contact.
-pub(super) fn step_for_agent(state: &mut State, agent: &str, contact: &str, step: ContactStep) -> Option<()> {
-    // Not an action of the client: a silent program does not become active by it.
-    let session = state.agents.of_agent(agent)?;
-    let (event, leg_is_up) = (session.live.contact(contact)?.clone(), session.live.leg_is_up());
-    let events = calls::step(state, &event, leg_is_up, step)?;
-    push_to_agent(state, agent, events).map(drop)
-}
-
 impl ContactCenter {
     /// A handle on another agent (`asAgentId`), by decimal id.
     #[must_use]
@@ -136,7 +111,7 @@ impl ContactCenter {
     /// `/inContactAPI`; it is also the issuer of CXone's login and the region of UserHub.
     #[must_use]
     pub fn url(&self) -> String {
-        self.shared.lock().agents.url.clone()
+        self.shared.lock().center.tokens.url().to_owned()
     }
 
     /// The URL of the legacy Central token service.
@@ -149,38 +124,38 @@ impl ContactCenter {
     /// of the Central token service.
     #[must_use]
     pub fn central_login(&self) -> (Secret, String, Secret) {
-        let logins = self.shared.lock().agents.tokens.logins.clone();
+        let logins = self.shared.lock().center.tokens.logins().clone();
         (Secret::new(logins.app), logins.username, Secret::new(logins.password))
     }
 
     /// The agent's access key: id and secret.
     #[must_use]
     pub fn access_key(&self) -> (Secret, Secret) {
-        let logins = self.shared.lock().agents.tokens.logins.clone();
+        let logins = self.shared.lock().center.tokens.logins().clone();
         (Secret::new(logins.key_id), Secret::new(logins.key_secret))
     }
 
     /// The client of CXone's login: id and secret.
     #[must_use]
     pub fn client(&self) -> (String, Secret) {
-        let logins = self.shared.lock().agents.tokens.logins.clone();
+        let logins = self.shared.lock().center.tokens.logins().clone();
         (logins.client_id, Secret::new(logins.client_secret))
     }
 
     /// An access token, for clients that do not log in themselves.
     #[must_use]
     pub fn access_token(&self) -> Secret {
-        Secret::new(self.shared.update(tokens::given))
+        Secret::new(self.shared.update(|state| given(&mut state.center.tokens, &mut state.ctx)))
     }
 
     /// Expires every access token now: the next call gets 401.
     pub fn expire_tokens(&self) {
-        self.shared.update(|state| state.agents.tokens.expire());
+        self.shared.update(|state| state.center.tokens.expire());
     }
 
     /// Expires access and refresh tokens now.
     pub fn revoke_tokens(&self) {
-        self.shared.update(|state| state.agents.tokens.revoke());
+        self.shared.update(|state| state.center.tokens.revoke());
     }
 
     /// Pushes an event to the agent's session: any JSON text, passed on byte for byte unless a knob
@@ -202,7 +177,9 @@ impl ContactCenter {
             return Err(Error::new(ErrorKind::Config, "an event must be JSON"));
         }
         let events = events.iter().map(|event| Event::read(event.as_ref())).collect();
-        self.shared.update(|state| push_to_agent(state, &self.agent, events)).ok_or_else(no_session)
+        self.shared
+            .update(|state| push_to_agent(&mut state.center, &state.ctx, &self.agent, events))
+            .ok_or_else(no_session)
     }
 
     /// Pushes a custom event that outlives the session (`PersistInMemory` of the script's action):
@@ -217,7 +194,7 @@ impl ContactCenter {
             return Err(Error::new(ErrorKind::Config, "only a CustomEvent with an eventName can be persistent"));
         }
         let number = self.push(event)?;
-        self.shared.update(|state| state.agents.persist(&self.agent, read));
+        self.shared.update(|state| state.center.persist(&self.agent, read));
         Ok(number)
     }
 
@@ -226,7 +203,7 @@ impl ContactCenter {
     /// # Errors
     /// [`ErrorKind::NotFound`] if the agent has no session.
     pub fn end_poll(&self) -> Result<()> {
-        self.shared.update(|state| state.agents.of_agent(&self.agent).map(Session::end_poll)).ok_or_else(no_session)
+        self.shared.update(|state| state.center.of_agent(&self.agent).map(Session::end_poll)).ok_or_else(no_session)
     }
 
     /// Starts an incoming call: one batch with the agent's state, the ringing leg, the contact and
@@ -235,7 +212,9 @@ impl ContactCenter {
     /// # Errors
     /// [`ErrorKind::NotFound`] if the agent has no session.
     pub fn call(&self, from: &str) -> Result<String> {
-        self.shared.update(|state| call_for_agent(state, &self.agent, from)).ok_or_else(no_session)
+        self.shared
+            .update(|state| call_for_agent(&mut state.center, &mut state.ctx, &self.agent, from))
+            .ok_or_else(no_session)
     }
 
     /// Performs a step of a contact, from a call or [pushed](Self::push).
@@ -244,7 +223,7 @@ impl ContactCenter {
     /// [`ErrorKind::NotFound`] if the agent has no session, or the session has no such contact.
     pub fn step(&self, contact: &str, step: ContactStep) -> Result<()> {
         self.shared
-            .update(|state| step_for_agent(state, &self.agent, contact, step))
+            .update(|state| step_for_agent(&mut state.center, &mut state.ctx, &self.agent, contact, step))
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "the agent has no such contact"))
     }
 
@@ -254,8 +233,9 @@ impl ContactCenter {
     /// # Errors
     /// [`ErrorKind::NotFound`] if the agent has no session.
     pub fn terminate(&self, message: &str) -> Result<()> {
-        let event = Event::of(&remote_end(message));
-        self.shared.update(|state| push_to_agent(state, &self.agent, vec![event])).map(drop).ok_or_else(no_session)
+        self.shared
+            .update(|state| terminate(&mut state.center, &state.ctx, &self.agent, message))
+            .ok_or_else(no_session)
     }
 
     /// The agent's live session, else the last one.
@@ -266,7 +246,7 @@ impl ContactCenter {
     }
 
     fn last<'a>(&self, state: &'a State) -> Option<&'a Session> {
-        state.agents.sessions.iter().rfind(|session| session.agent == self.agent)
+        state.center.sessions.iter().rfind(|session| session.agent == self.agent)
     }
 
     /// The newest 100 000 events of that session with their fates, oldest first.
@@ -312,7 +292,7 @@ impl fmt::Debug for ContactCenter {
 /// The JSON of all agents' sessions.
 pub(super) fn describe(state: &State) -> Value {
     let sessions: Vec<Value> = state
-        .agents
+        .center
         .sessions
         .iter()
         .map(|session| {
@@ -321,7 +301,7 @@ pub(super) fn describe(state: &State) -> Value {
             view
         })
         .collect();
-    serde_json::json!({ "url": state.agents.url, "sessions": sessions })
+    serde_json::json!({ "url": state.center.tokens.url(), "sessions": sessions })
 }
 
 #[cfg(test)]

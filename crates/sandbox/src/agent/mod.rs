@@ -81,116 +81,16 @@
 //! | `POST /_sandbox/agents/tokens` | `{"action":"expire"}` or `revoke`; `give` answers `access_token` |
 //! | `GET /_sandbox/agents/logins` | the accepted credentials of the three logins |
 
-mod calls;
-mod center;
 mod control;
-mod event;
 mod handle;
-mod ids;
-mod knobs;
-mod live;
-mod log;
-mod params;
 mod poll;
-mod session;
-mod tokens;
 
-pub use self::calls::ContactStep;
 pub use self::handle::{AgentSessionView, ContactCenter, PushedEvent};
-pub use self::knobs::{
+pub use crate::center::{ContactStep, Fate};
+pub use crate::knobs::{
     AfterEnd, AgentKnobs, Casing, Concurrent, EndWithContacts, ErrorsIn, ExistingSession, IdForm, Idle, JoinedIds,
     SnapshotOrder, StaleId, Values,
 };
-pub use self::log::Fate;
 
-pub(super) use self::center::{Center, next_deadline, run_due};
-pub(super) use self::control::{Not, handle as control};
-pub(super) use self::poll::handle;
-
-use self::center::Route;
-use super::http::Call;
-use super::requests::Operation;
-
-/// The operation of a call.
-pub(super) fn operation(call: &Call) -> Operation {
-    match center::route(call.method.as_str(), &call.segments()) {
-        Some(Route::Start) => Operation::AgentStart,
-        Some(Route::Join) => Operation::AgentJoin,
-        Some(Route::Poll(_)) => Operation::AgentPoll,
-        Some(Route::End(_)) => Operation::AgentEnd,
-        Some(Route::State(_) | Route::KeepAlive(_) | Route::Resize(_) | Route::Phone(..) | Route::Contact(..)) => {
-            Operation::AgentCommand
-        }
-        Some(Route::Central | Route::AccessKey | Route::UserRefresh | Route::CxOne) => Operation::AgentToken,
-        Some(Route::WhoAmI | Route::OpenId | Route::Configuration) => Operation::AgentDiscovery,
-        Some(Route::ServerTime | Route::NoId | Route::Nothing) | None => Operation::OtherContactCenter,
-    }
-}
-
-/// A path without the session id, which is a credential.
-pub(super) fn without_id(path: &str) -> String {
-    let mut parts: Vec<&str> = path.split('/').collect();
-    let sessions = parts.iter().position(|part| part.eq_ignore_ascii_case("agent-sessions"));
-    if let Some(id) = sessions.and_then(|at| parts.get_mut(at + 1))
-        && !id.eq_ignore_ascii_case("join")
-        && !id.is_empty()
-    {
-        *id = "(id)";
-    }
-    parts.join("/")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_call_has_its_operation() {
-        use http::Method;
-        for (method, path, want) in [
-            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions", Operation::AgentStart),
-            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/join", Operation::AgentJoin),
-            (Method::GET, "/inContactAPI/services/v23.0/agent-sessions/x/get-next-event", Operation::AgentPoll),
-            (Method::DELETE, "/inContactAPI/services/v23.0/agent-sessions/x", Operation::AgentEnd),
-            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/x/state", Operation::AgentCommand),
-            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/x/keep-alive", Operation::AgentCommand),
-            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/x/event-queue-resize", Operation::AgentCommand),
-            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/x/agent-phone/dial", Operation::AgentCommand),
-            (
-                Method::POST,
-                "/inContactAPI/services/v23.0/agent-sessions/x/interactions/1/hold",
-                Operation::AgentCommand,
-            ),
-            (Method::POST, "/InContactAuthorizationServer/Token", Operation::AgentToken),
-            (Method::POST, "/authentication/v1/token/access-key", Operation::AgentToken),
-            (Method::POST, "/public/user/refresh", Operation::AgentToken),
-            (Method::POST, "/auth/token", Operation::AgentToken),
-            (Method::POST, "/InContactAuthorizationServer/Token/WhoAmI", Operation::AgentDiscovery),
-            (Method::GET, "/.well-known/openid-configuration", Operation::AgentDiscovery),
-            (Method::GET, "/.well-known/cxone-configuration", Operation::AgentDiscovery),
-            (Method::GET, "/inContactAPI/services/v23.0/server-time", Operation::OtherContactCenter),
-            (Method::GET, "/inContactAPI/services/v23.0/agent-sessions//get-next-event", Operation::OtherContactCenter),
-            (Method::GET, "/x", Operation::OtherContactCenter),
-            (Method::GET, "/auth/token", Operation::OtherContactCenter),
-        ] {
-            let call = Call::bare(method, path, "");
-            assert_eq!(operation(&call), want, "{path}");
-        }
-    }
-
-    #[test]
-    fn a_path_is_shown_without_its_id() {
-        for (path, want) in [
-            (
-                "/inContactAPI/services/v1/agent-sessions/a%2Fb=/get-next-event",
-                "/inContactAPI/services/v1/agent-sessions/(id)/get-next-event",
-            ),
-            ("/x/Agent-Sessions/abc", "/x/Agent-Sessions/(id)"),
-            ("/x/agent-sessions/join", "/x/agent-sessions/join"),
-            ("/x/agent-sessions", "/x/agent-sessions"),
-            ("/auth/token", "/auth/token"),
-        ] {
-            assert_eq!(without_id(path), want);
-        }
-    }
-}
+pub(crate) use self::control::{Not, handle as control};
+pub(crate) use self::poll::handle;

@@ -11,12 +11,11 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::super::http::{Call, Reply, empty_reply, text_reply};
-use super::super::state::{Shared, State};
-use super::center::{self, Branch, Route, Wrong, describe, mark};
-use super::event::Event;
-use super::params::Params;
-use super::session::PollResult;
+use crate::center::{self, Branch, Event, Params, PollResult, Route, Wrong, describe, mark};
+use crate::context::Context;
+use crate::http::{Call, Reply, empty_reply, text_reply};
+use crate::shared::Shared;
+use crate::state::State;
 
 /// How long reading the end of a connection may take.
 const CLOSING: Duration = Duration::from_millis(20);
@@ -24,14 +23,14 @@ const CLOSING: Duration = Duration::from_millis(20);
 const MAX_POLL: u64 = 60;
 
 /// Answers a call to the Contact Center; a poll waits.
-pub(in super::super) async fn handle(shared: &Arc<Shared>, call: &Call) -> Reply {
+pub(crate) async fn handle(shared: &Arc<Shared>, call: &Call) -> Reply {
     if call.method == Method::OPTIONS {
         return with_origin(preflight(call), call);
     }
     let route = center::route(call.method.as_str(), &call.segments());
     let mut reply = match route {
         Some(Route::Poll(id)) => poll(shared, call, &id).await,
-        other => shared.update(|state| center::handle(state, call, other)),
+        other => shared.update(|state| center::handle(&mut state.center, &mut state.ctx, call, other)),
     };
     if let Some(id) = call.headers.get("correlationid") {
         reply.headers_mut().insert(HeaderName::from_static("correlationid"), id.clone());
@@ -73,11 +72,11 @@ struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.shared.update(|state| {
-            let now = state.moment().now;
-            if let Some(session) = state.agents.of_id(&self.session) {
+            let now = state.ctx.moment().now;
+            if let Some(session) = state.center.of_id(&self.session) {
                 session.close(self.number, now);
             }
-            state.schedule.poke();
+            state.ctx.poke();
         });
     }
 }
@@ -85,48 +84,48 @@ impl Drop for Open {
 async fn poll(shared: &Arc<Shared>, call: &Call, id: &str) -> Reply {
     // A client that closed its poll has none open, even if the close is read after the new poll.
     let deadline = Instant::now() + CLOSING;
-    let alone = |state: &mut State| state.agents.of_id(id).is_none_or(|it| it.open_polls() == 0).then_some(());
+    let alone = |state: &mut State| state.center.of_id(id).is_none_or(|it| it.open_polls() == 0).then_some(());
     let _alone_or_not = shared.wait_until(deadline, alone).await;
     let begun = shared.update(|state| begin(state, call, id));
     let (number, wake, mut result) = match begun {
         Ok(begun) => begun,
-        Err(wrong) => return wrong.reply(&shared.lock().knobs.agent, true),
+        Err(wrong) => return wrong.reply(&shared.lock().ctx.knobs.agent, true),
     };
     let _open = Open { shared: Arc::clone(shared), session: id.to_owned(), number };
     while result == PollResult::Wait {
         wake.notified().await;
         result = shared.update(|state| {
-            let now = state.moment().now;
-            let State { agents, knobs, rng, .. } = state;
-            agents.of_id(id).map_or(PollResult::Unknown, |session| session.look(number, &knobs.agent, rng, now))
+            let now = state.ctx.moment().now;
+            let State { center, ctx, .. } = state;
+            let session = center.of_id(id);
+            session.map_or(PollResult::Unknown, |it| it.look(number, &ctx.knobs.agent, &mut ctx.rng, now))
         });
     }
     shared.update(|state| {
-        if let Some(session) = state.agents.of_id(id) {
+        if let Some(session) = state.center.of_id(id) {
             session.answered(Instant::now());
         }
-        write(state, result)
+        write(&mut state.ctx, result)
     })
 }
 
 type Begun = (u64, Arc<tokio::sync::Notify>, PollResult);
 
 fn begin(state: &mut State, call: &Call, id: &str) -> Result<Begun, Wrong> {
-    let now = state.moment().now;
-    state.agents.tokens.check(call, now).map_err(Wrong::denied)?;
+    let now = state.ctx.moment().now;
+    state.center.tokens.check(call, now).map_err(Wrong::denied)?;
     let timeout = Params::of(call).get("timeout").and_then(|text| text.parse::<u64>().ok());
     let timeout = timeout.filter(|seconds| *seconds <= MAX_POLL).ok_or(Wrong::TIMEOUT)?;
-    let State { agents, knobs, rng, .. } = state;
-    let session = agents.of_id(id).ok_or(Wrong::UNKNOWN)?;
+    let State { center, ctx, .. } = state;
+    let session = center.of_id(id).ok_or(Wrong::UNKNOWN)?;
     session.asked(Instant::now());
-    let begun = session.poll(id, Duration::from_secs(timeout), &knobs.agent, rng, now);
-    state.schedule.poke();
+    let begun = session.poll(id, Duration::from_secs(timeout), &ctx.knobs.agent, &mut ctx.rng, now);
+    ctx.poke();
     Ok(begun)
 }
 
-fn write(state: &mut State, result: PollResult) -> Reply {
-    let State { knobs, rng, .. } = state;
-    let knobs = &knobs.agent;
+fn write(ctx: &mut Context, result: PollResult) -> Reply {
+    let (knobs, rng) = (&ctx.knobs.agent, &mut ctx.rng);
     match result {
         PollResult::Batch { id, events, branch } => {
             let written: Vec<String> = events.iter().map(|event| Event::written(event, knobs, rng)).collect();
@@ -162,10 +161,10 @@ mod tests {
 
     use http::{Method, header};
 
-    use super::super::super::Sandbox;
-    use super::super::knobs::Idle;
-    use super::super::tokens;
     use super::*;
+    use crate::Sandbox;
+    use crate::center::given;
+    use crate::knobs::Idle;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -177,7 +176,7 @@ mod tests {
     impl Run {
         async fn ask(&self, method: Method, path: &str, query: &str) -> Reply {
             let shared = &self.sandbox.shared;
-            let token = format!("Bearer {}", shared.update(tokens::given));
+            let token = format!("Bearer {}", shared.update(|state| given(&mut state.center.tokens, &mut state.ctx)));
             let target = format!("/inContactAPI/services/v23.0/agent-sessions{path}?{query}");
             let mut call = Call::bare(method, &target, "");
             call.headers.insert(header::AUTHORIZATION, token.parse().unwrap());

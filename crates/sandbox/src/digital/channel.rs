@@ -5,34 +5,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Request};
+use http::Request;
 use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use url::Url;
 
-use super::super::Sandbox;
-use super::super::state::{Shared, State, later};
-use super::capabilities::Capabilities;
-use super::core::Core;
-use super::crawl::{Ask, Crawl, Task};
-use super::finding::{Finding, Findings, Rule};
-use super::jobs::{Job, Write};
-use super::knobs::{DigitalKnobs, SignatureIn};
-use super::realtime::Received;
-use super::response::{Answered, Lost};
-use super::run::{Run, RunEnd};
-use super::store::Imported;
+use super::send;
 use super::target::{Reach, SourceAt};
-use super::{probe, wire};
+use crate::Sandbox;
+use crate::checks::{self, Answered, Capabilities, Finding, Findings, Lost, Rule, Run, RunEnd};
+use crate::clock::later;
+use crate::crawler::{Ask, Core, Crawl, Imported, Job, Received, Task, Write};
+use crate::knobs::{DigitalKnobs, SignatureIn};
+use crate::shared::Shared;
+use crate::state::State;
 use ringcentral_events::Secret;
-use ringcentral_events::digital::{CollectionName, Date, SIGNATURE_HEADER, SIGNATURE_QUERY, Signer};
+use ringcentral_events::digital::{CollectionName, Date, Signer};
 use ringcentral_events::{Error, ErrorKind, Result};
 
 /// A channel of Engage Digital (RingCX Digital) in the sandbox: crawls a source, lets agents write,
 /// and receives what the source sends. Created by
-/// [`Sandbox::digital_channel`](super::super::Sandbox::digital_channel).
+/// [`Sandbox::digital_channel`](crate::Sandbox::digital_channel).
 ///
 /// Dropping it ends the crawl and removes the channel with all its contents.
 #[must_use = "dropping a channel ends it"]
@@ -91,14 +85,14 @@ impl Sandbox {
 
 impl DigitalChannel {
     fn open(shared: &Arc<Shared>, base_url: &str, at: SourceAt, signer: Signer) -> Result<Self> {
-        let limit = shared.lock().knobs.digital.answer_limit;
+        let limit = shared.lock().ctx.knobs.digital.answer_limit;
         let reach = Reach::new(at, limit)?;
         let source_id = shared.update(|state| {
-            let source_id = format!("{:024x}", state.rng.u128(..) >> 32);
+            let source_id = format!("{:024x}", state.ctx.rng.u128(..) >> 32);
             state.digital.0.insert(source_id.clone(), Core::new(signer));
             source_id
         });
-        let send_url = format!("{base_url}{}{source_id}", super::realtime::PATH);
+        let send_url = format!("{base_url}{}{source_id}", send::PATH);
         let (shared, turn) = (Arc::clone(shared), tokio::sync::Mutex::default());
         Ok(Self { inner: Arc::new(Inner { shared, reach, source_id, send_url, turn }), crawl: None })
     }
@@ -254,8 +248,8 @@ impl DigitalChannel {
     async fn send(&self, write: Write, unchecked: bool) -> Result<Written> {
         let (number, at_once) = self.inner.shared.update(|state| {
             let at = date(state);
-            let content_id = format!("{:024x}", state.rng.u128(..) >> 32);
-            let at_once = state.knobs.digital.write_at_once;
+            let content_id = format!("{:024x}", state.ctx.rng.u128(..) >> 32);
+            let at_once = state.ctx.knobs.digital.write_at_once;
             let core = state.digital.0.get_mut(&self.inner.source_id);
             core.map_or((0, false), |core| (core.enqueue(write, content_id, at, unchecked), at_once))
         });
@@ -321,8 +315,8 @@ impl DigitalChannel {
     pub async fn probe(&self) -> Run {
         let mut run = Run::new(0);
         let signer = self.inner.with(|core, _| core.signer.clone());
-        for probe in probe::all() {
-            let (knobs, at) = self.inner.shared.update(|state| (state.knobs.digital.clone(), date(state)));
+        for probe in checks::all() {
+            let (knobs, at) = self.inner.shared.update(|state| (state.ctx.knobs.digital.clone(), date(state)));
             let request = probe.request(&signer, at, &self.inner.reach.address());
             let started = Instant::now();
             let answered = self.inner.reach.exchange(request, &knobs).await;
@@ -336,7 +330,7 @@ impl Inner {
     /// Reads or changes the channel's state. A removed channel is empty.
     fn with<R>(&self, look: impl FnOnce(&mut Core, &DigitalKnobs) -> R) -> R {
         let state = &mut *self.shared.lock();
-        let knobs = state.knobs.digital.clone();
+        let knobs = state.ctx.knobs.digital.clone();
         match state.digital.0.get_mut(&self.source_id) {
             Some(core) => look(core, &knobs),
             None => look(&mut gone(), &knobs),
@@ -370,7 +364,7 @@ impl Inner {
         let run = crawl.finish();
         tracing::debug!(number, end = ?run.end, findings = run.findings().count(), "a run of the sandbox's crawler");
         self.shared.update(|state| {
-            let knobs = state.knobs.digital.clone();
+            let knobs = state.ctx.knobs.digital.clone();
             if let Some(core) = state.digital.0.get_mut(&self.source_id) {
                 core.ran(run.clone(), failed, &knobs);
             }
@@ -384,10 +378,10 @@ impl Inner {
             let gap = self.with(|core, knobs| core.gap(knobs));
             let (due, real) = {
                 let state = self.shared.lock();
-                let due = later(state.moment().now, gap);
-                (due, state.clock.real(due))
+                let due = later(state.ctx.moment().now, gap);
+                (due, state.ctx.clock.real(due))
             };
-            self.shared.wait_until(real, |state| (state.moment().now >= due).then_some(())).await;
+            self.shared.wait_until(real, |state| (state.ctx.moment().now >= due).then_some(())).await;
         }
     }
 
@@ -396,7 +390,7 @@ impl Inner {
         loop {
             let next = self.shared.update(|state| {
                 let at = date(state);
-                let knobs = state.knobs.digital.clone();
+                let knobs = state.ctx.knobs.digital.clone();
                 let core = state.digital.0.get_mut(&self.source_id)?;
                 let ask = crawl.next(core, &knobs)?;
                 let request = request(&ask, &core.signer, at, &self.reach.address(), &knobs);
@@ -456,33 +450,14 @@ fn gone() -> Core {
 
 /// The service's time.
 fn date(state: &State) -> Date {
-    let at = state.service_time(state.moment().wall);
+    let at = state.ctx.service_time(state.ctx.moment().wall);
     Date::from_system(at).unwrap_or_else(Date::now)
 }
 
 fn request(ask: &Ask, signer: &Signer, at: Date, address: &Url, knobs: &DigitalKnobs) -> Request<Bytes> {
-    let body = wire::write(&ask.action, ask.params.as_ref(), at, knobs.wire);
+    let body = checks::write(&ask.action, ask.params.as_ref(), at, knobs.wire);
     let signature = signer.sign(&body);
     let in_header = knobs.signature_in != SignatureIn::Query;
     let in_query = knobs.signature_in != SignatureIn::Header;
-    post(address, body, in_header.then_some(&*signature), in_query.then_some(&*signature))
-}
-
-/// A POST with a signature in the header, in the query, or in both.
-pub(super) fn post(address: &Url, body: Vec<u8>, header: Option<&str>, query: Option<&str>) -> Request<Bytes> {
-    let mut url = address.clone();
-    if let Some(signature) = query {
-        url.query_pairs_mut().append_pair(SIGNATURE_QUERY, signature);
-    }
-    let mut request = Request::new(Bytes::from(body));
-    *request.method_mut() = Method::POST;
-    if let Ok(uri) = url.as_str().parse() {
-        *request.uri_mut() = uri;
-    }
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(mut signature) = header.and_then(|signature| HeaderValue::from_str(signature).ok()) {
-        signature.set_sensitive(true);
-        request.headers_mut().insert(SIGNATURE_HEADER, signature);
-    }
-    request
+    checks::post(address, body, in_header.then_some(&*signature), in_query.then_some(&*signature))
 }

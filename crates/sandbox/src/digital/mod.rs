@@ -38,34 +38,14 @@
 //! [`DigitalChannel::audit`] and [`DigitalChannel::probe`] exist only to test a source: the
 //! platform does neither.
 
-mod capabilities;
 mod channel;
-mod compare;
-mod core;
-mod crawl;
-mod finding;
-mod item;
-mod jobs;
-mod knobs;
-mod page;
-mod probe;
-mod realtime;
-mod response;
-mod run;
-mod store;
+mod send;
 mod target;
-mod wire;
-mod writes;
 
-pub use self::capabilities::Capabilities;
 pub use self::channel::{DigitalChannel, Written};
-pub use self::finding::{Finding, Rule, Severity};
-pub use self::jobs::{Job, SyncStatus, Write};
-pub use self::knobs::{DigitalKnobs, RefusalForm, SignatureIn, WireForm};
-pub use self::realtime::Received;
-pub use self::run::{Run, RunEnd, Step};
-pub use self::store::{Imported, Origin};
 pub use self::target::SourceAt;
+pub use crate::checks::{Capabilities, Finding, Rule, Run, RunEnd, Severity, Step};
+pub use crate::crawler::{Imported, Job, Origin, Received, SyncStatus, Write};
+pub use crate::knobs::{DigitalKnobs, RefusalForm, SignatureIn, WireForm};
 
-pub(super) use self::core::Channels;
-pub(super) use self::realtime::{handle, request_limit, source_of, too_large};
+pub(crate) use self::send::{handle, request_limit, source_of, too_large};

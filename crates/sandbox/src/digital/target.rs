@@ -11,8 +11,8 @@ use reqwest::redirect::Policy;
 use tokio::time::timeout;
 use url::Url;
 
-use super::knobs::DigitalKnobs;
-use super::response::{Answer, Answered, Lost};
+use crate::checks::{Answer, Answered, Lost};
+use crate::knobs::DigitalKnobs;
 use ringcentral_events::digital::SourceEndpoint;
 use ringcentral_events::{Error, ErrorKind, Result};
 

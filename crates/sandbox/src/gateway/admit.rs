@@ -5,13 +5,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::super::http::{Call, Refused, Reply, empty_reply, json_reply};
-use super::super::state::{State, later, token};
-use super::{AuthRefusal, PATH, WsToken};
+use super::{Gateway, PATH, WsToken};
+use crate::clock::later;
+use crate::context::Context;
+use crate::http::{Call, Refused, Reply, empty_reply, json_reply};
+use crate::knobs::AuthRefusal;
+use crate::oauth::OAuth;
+use crate::random::token;
 
 /// Accompanies a 101: the socket's owner.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Admitted {
+pub(crate) struct Admitted {
     /// The login; `None` for a socket that is opened only to be closed.
     pub(super) login: Option<u64>,
     /// The resume token from the request.
@@ -19,22 +23,22 @@ pub(in super::super) struct Admitted {
 }
 
 /// `POST /restapi/oauth/wstoken` for a login.
-pub(in super::super) fn issue(state: &mut State, login: u64) -> Result<Reply, Refused> {
-    if !state.knobs.gateway.may_connect {
+pub(crate) fn issue(own: &mut Gateway, ctx: &mut Context, login: u64) -> Result<Reply, Refused> {
+    if !ctx.knobs.gateway.may_connect {
         let message = "In order to call this API endpoint, application needs [WebSocketsSubscription] permission";
         return Err(Refused::new(403, "CMN-401", message));
     }
-    let now = state.moment().now;
-    let ttl = state.knobs.gateway.wstoken_ttl;
-    let token = token(&mut state.rng, "U0pDV1M", 40);
-    state.gateway.tokens.retain(|held| now < held.until);
-    state.gateway.tokens.push(WsToken { token: token.clone(), login, until: later(now, ttl), used: false });
-    let body = json!({ "uri": state.gateway.url, "ws_access_token": token, "expires_in": ttl.as_secs() });
+    let now = ctx.moment().now;
+    let ttl = ctx.knobs.gateway.wstoken_ttl;
+    let token = token(&mut ctx.rng, "U0pDV1M", 40);
+    own.tokens.retain(|held| now < held.until);
+    own.tokens.push(WsToken { token: token.clone(), login, until: later(now, ttl), used: false });
+    let body = json!({ "uri": own.url, "ws_access_token": token, "expires_in": ttl.as_secs() });
     Ok(json_reply(StatusCode::OK, &body))
 }
 
 /// Answers an upgrade request: 101 with [`Admitted`] in its extensions, or a refusal.
-pub(in super::super) fn admit(state: &mut State, call: &Call) -> Reply {
+pub(crate) fn admit(own: &mut Gateway, ctx: &Context, oauth: &OAuth, call: &Call) -> Reply {
     if call.path.trim_end_matches('/') != PATH {
         return Refused::new(404, "AGW-404", "The gateway has one resource").reply();
     }
@@ -44,14 +48,14 @@ pub(in super::super) fn admit(state: &mut State, call: &Call) -> Reply {
         return reply;
     };
     let given = call.query("access_token").or_else(|| call.scheme("bearer").map(str::to_owned));
-    let login = given.and_then(|given| spend(state, &given));
-    let knobs = &state.knobs.gateway;
+    let login = given.and_then(|given| spend(own, ctx, oauth, &given));
+    let knobs = &ctx.knobs.gateway;
     match login {
         None if knobs.refusal == AuthRefusal::Status401 => {
             return Refused::new(401, "OAU-213", "Token not found").reply();
         }
         Some(login) => {
-            let held = state.gateway.open_sockets().filter(|socket| socket.login == Some(login)).count();
+            let held = own.open_sockets().filter(|socket| socket.login == Some(login)).count();
             if held >= knobs.max_connections {
                 return Refused::new(429, "CMN-301", "Too many connections of this session").reply();
             }
@@ -68,16 +72,16 @@ pub(in super::super) fn admit(state: &mut State, call: &Call) -> Reply {
 }
 
 /// The login of a socket token; uses the token up.
-fn spend(state: &mut State, given: &str) -> Option<u64> {
-    let now = state.moment().now;
-    let reuse = state.knobs.gateway.wstoken_reuse;
-    let held = state.gateway.tokens.iter_mut().find(|held| held.token == given && now < held.until)?;
+fn spend(own: &mut Gateway, ctx: &Context, oauth: &OAuth, given: &str) -> Option<u64> {
+    let now = ctx.moment().now;
+    let reuse = ctx.knobs.gateway.wstoken_reuse;
+    let held = own.tokens.iter_mut().find(|held| held.token == given && now < held.until)?;
     if std::mem::replace(&mut held.used, true) && !reuse {
         return None;
     }
     let login = held.login;
     // The token's lifetime may exceed its login's, which then counts.
-    state.oauth.access_until(login).filter(|until| now < *until).map(|_| login)
+    oauth.access_until(login).filter(|until| now < *until).map(|_| login)
 }
 
 fn accept_key(call: &Call) -> Option<HeaderValue> {

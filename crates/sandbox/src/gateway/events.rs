@@ -3,17 +3,20 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::faults::{Action, Hit};
-use super::super::http::Call;
-use super::super::requests::{Operation, Service};
-use super::super::schedule::Due;
-use super::super::state::{State, later, uuid};
 use super::frame;
 use super::greeting::new_wsc;
 use super::requests::Later;
 use super::session::Session;
 use super::sockets::{End, MAX_OUTBOX, Out, detach, end, error};
-use super::{GatewayKnobs, TokenExpiry, WscRotation};
+use super::{Gateway, PATH};
+use crate::clock::later;
+use crate::context::Context;
+use crate::faults::{Action, Hit};
+use crate::http::Call;
+use crate::knobs::{GatewayKnobs, TokenExpiry, WscRotation};
+use crate::oauth::OAuth;
+use crate::random::uuid;
+use crate::requests::{Operation, Service};
 
 #[derive(Deserialize)]
 struct Uuid {
@@ -21,72 +24,75 @@ struct Uuid {
 }
 
 /// Sends a notification to the session of its subscription, or stores it there.
-pub(in super::super) fn notify(state: &mut State, subscription: &str, text: String) {
-    let gateway = &mut state.gateway;
-    let Some(session) = gateway.sessions.iter_mut().find(|held| held.subscription.as_deref() == Some(subscription))
-    else {
+pub(crate) fn notify(own: &mut Gateway, ctx: &mut Context, oauth: &OAuth, subscription: &str, text: String) {
+    let Some(session) = own.sessions.iter_mut().find(|held| held.subscription.as_deref() == Some(subscription)) else {
         return;
     };
     let login = session.login;
-    let socket =
-        session.socket.filter(|id| gateway.sockets.get(id).is_some_and(|held| !held.ending && !held.replaying));
+    let socket = session.socket.filter(|id| own.sockets.get(id).is_some_and(|held| !held.ending && !held.replaying));
     match socket {
         None => session.missed(text),
-        Some(_) if is_zombie(state, login) => {}
-        Some(id) => send_event(state, id, text),
+        Some(_) if is_zombie(ctx, oauth, login) => {}
+        Some(id) => send_event(own, ctx, id, text),
     }
 }
 
-fn is_zombie(state: &State, login: u64) -> bool {
-    let now = state.moment().now;
-    state.knobs.gateway.token_expiry == TokenExpiry::Zombie
-        && state.oauth.access_until(login).is_none_or(|until| now >= until)
+fn is_zombie(ctx: &Context, oauth: &OAuth, login: u64) -> bool {
+    let now = ctx.moment().now;
+    ctx.knobs.gateway.token_expiry == TokenExpiry::Zombie && oauth.access_until(login).is_none_or(|until| now >= until)
 }
 
 /// Sends a notification over a socket.
-pub(super) fn send_event(state: &mut State, id: u64, text: String) {
-    let Some(session) = state.gateway.session_of(id).map(|session| session.id) else { return };
-    let rotation = state.knobs.gateway.wsc_rotation;
-    let wsc = if rotation == WscRotation::Notifications { new_wsc(state, session) } else { None };
-    let request = uuid(&mut state.rng);
+pub(super) fn send_event(own: &mut Gateway, ctx: &mut Context, id: u64, text: String) {
+    let Some(session) = own.session_of(id).map(|session| session.id) else { return };
+    let rotation = ctx.knobs.gateway.wsc_rotation;
+    let wsc = if rotation == WscRotation::Notifications { new_wsc(own, ctx, session) } else { None };
+    let request = uuid(&mut ctx.rng);
     let found = serde_json::from_str::<Uuid>(&text).ok().and_then(|found| found.uuid);
     let message_id = found.unwrap_or_else(|| json!(request));
-    let hit = scripted(state, Operation::Notification);
+    let hit = scripted(ctx, Operation::Notification);
     let frame = frame::notification(&message_id, &request, wsc.as_ref(), &text);
-    transmit(state, id, frame, Some(text), hit);
+    transmit(own, ctx, id, frame, Some(text), hit);
     if rotation == WscRotation::Details
-        && let Some(wsc) = new_wsc(state, session)
+        && let Some(wsc) = new_wsc(own, ctx, session)
     {
-        let name = uuid(&mut state.rng);
-        transmit(state, id, frame::details(&name, Some(&wsc), None), None, None);
+        let name = uuid(&mut ctx.rng);
+        transmit(own, ctx, id, frame::details(&name, Some(&wsc), None), None, None);
     }
 }
 
 /// A fault for a frame that the gateway sends unasked.
-pub(super) fn scripted(state: &mut State, operation: Operation) -> Option<Action> {
-    let call = Call::of_frame(String::new());
-    state.faults.take(Service::Gateway, operation, &call).map(|Hit { action, .. }| action)
+pub(super) fn scripted(ctx: &mut Context, operation: Operation) -> Option<Action> {
+    let call = Call::of_frame(PATH, String::new());
+    ctx.faults.take(Service::Gateway, operation, &call).map(|Hit { action, .. }| action)
 }
 
 /// Sends a frame with the effects of a fault. `event` is the notification in it.
-pub(super) fn transmit(state: &mut State, id: u64, frame: String, event: Option<String>, hit: Option<Action>) {
-    let now = state.moment().now;
-    let frame = styled(&state.knobs.gateway, frame);
+pub(super) fn transmit(
+    own: &mut Gateway,
+    ctx: &mut Context,
+    id: u64,
+    frame: String,
+    event: Option<String>,
+    hit: Option<Action>,
+) {
+    let now = ctx.moment().now;
+    let frame = styled(&ctx.knobs.gateway, frame);
     // A frame that a fault drops counts as sent, so that a replay of duplicates includes it.
     if let (Some(text), Some(action)) = (&event, &hit)
         && !matches!(action, Action::Twice | Action::Delay { .. })
-        && let Some(session) = state.gateway.session_of(id)
+        && let Some(session) = own.session_of(id)
     {
         session.sent(text.clone());
     }
-    let Some(socket) = state.gateway.sockets.get_mut(&id).filter(|socket| !socket.ending) else { return };
+    let Some(socket) = own.sockets.get_mut(&id).filter(|socket| !socket.ending) else { return };
     if socket.queued() >= MAX_OUTBOX {
         tracing::warn!("a client of the sandbox's gateway does not read; its socket is reset");
         socket.link.reset();
         socket.ending = true;
         let session = socket.session;
-        detach(state, id, true);
-        if let (Some(session), Some(text)) = (session.and_then(|id| state.gateway.session(id)), event) {
+        detach(own, ctx, id, true);
+        if let (Some(session), Some(text)) = (session.and_then(|id| own.session(id)), event) {
             session.missed(text);
         }
         return;
@@ -109,17 +115,17 @@ pub(super) fn transmit(state: &mut State, id: u64, frame: String, event: Option<
         Some(Action::Boundary) => socket.push(Out::Text(frame::with_boundary(&frame))),
         Some(Action::CutJson) => socket.push(Out::Text(frame::start(&frame, frame.len() / 2).to_owned())),
         Some(Action::Drip { chunk, every }) => socket.push(Out::Pieces { text: frame, chunk, every }),
-        Some(Action::Delay { by }) => state.schedule.add(later(now, by), Due::Gateway(Later::Send(id, whole))),
-        Some(Action::BlackHole) => socket.link.mute(),
-        Some(Action::Close) => end(state, id, End::Drop),
-        Some(Action::CloseCode { code, reason }) => end(state, id, End::Close(code, reason)),
-        Some(Action::Reset) => end(state, id, End::Reset),
-        Some(Action::ResetMidBody) => end(state, id, End::HalfThenReset(frame)),
+        Some(Action::Delay { by }) => own.timers.add(ctx, later(now, by), Later::Send(id, whole)),
+        Some(Action::Blackhole) => socket.link.silence(),
+        Some(Action::Close) => end(own, ctx, id, End::Drop),
+        Some(Action::CloseCode { code, reason }) => end(own, ctx, id, End::Close(code, reason)),
+        Some(Action::Reset) => end(own, ctx, id, End::Reset),
+        Some(Action::ResetMidBody) => end(own, ctx, id, End::HalfThenReset(frame)),
         Some(Action::ErrorFrame { status, code } | Action::Code { status, code, .. }) => {
-            error(state, id, &Value::Null, status, &code, "Scripted by the sandbox");
+            error(own, ctx, id, &Value::Null, status, &code, "Scripted by the sandbox");
         }
         Some(Action::Status { status, .. }) => {
-            error(state, id, &Value::Null, status, "WSG-400", "Scripted by the sandbox");
+            error(own, ctx, id, &Value::Null, status, "WSG-400", "Scripted by the sandbox");
         }
     }
 }
@@ -131,18 +137,17 @@ fn styled(knobs: &GatewayKnobs, frame: String) -> String {
 }
 
 /// Sends a raw text to a subscription's socket or to all; returns the number of sockets.
-pub(in super::super) fn send_raw(state: &mut State, subscription: Option<&str>, text: &str) -> usize {
-    let gateway = &mut state.gateway;
+pub(crate) fn send_raw(own: &mut Gateway, subscription: Option<&str>, text: &str) -> usize {
     let ids: Vec<u64> = match subscription {
-        None => gateway.sockets.keys().copied().collect(),
+        None => own.sockets.keys().copied().collect(),
         Some(wanted) => {
             let wanted = |session: &&Session| session.subscription.as_deref() == Some(wanted);
-            gateway.sessions.iter().filter(wanted).filter_map(|session| session.socket).collect()
+            own.sessions.iter().filter(wanted).filter_map(|session| session.socket).collect()
         }
     };
     let mut sent = 0;
     for id in ids {
-        if let Some(socket) = gateway.sockets.get_mut(&id).filter(|socket| socket.is_open()) {
+        if let Some(socket) = own.sockets.get_mut(&id).filter(|socket| socket.is_open()) {
             socket.push(Out::Text(text.to_owned()));
             sent += 1;
         }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::super::fault::MAX_PADDING;
-use super::super::http::{Call, Refused, Reply};
+use crate::fault::MAX_PADDING;
+use crate::http::{Call, Refused, Reply};
 
 /// The `type` of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -124,7 +124,7 @@ pub(super) fn padded(frame: &str, bytes: usize) -> String {
 }
 
 /// The first `bytes` of a text, at most.
-pub(super) fn start(text: &str, bytes: usize) -> &str {
+pub(crate) fn start(text: &str, bytes: usize) -> &str {
     let mut at = bytes.min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;

@@ -4,20 +4,21 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::faults::Action;
-use super::super::requests::Operation;
-use super::super::schedule::Due;
-use super::super::state::{State, later};
-use super::LiveRecovery;
+use super::Gateway;
 use super::events::{scripted, send_event, transmit};
 use super::frame::{self, Wsc};
 use super::requests::{self, Later};
 use super::session::{Rules, Session, Verdict, judge};
 use super::sockets::{End, Out, detach, end, fail};
+use crate::clock::later;
+use crate::context::Context;
+use crate::faults::Action;
+use crate::knobs::LiveRecovery;
+use crate::requests::Operation;
 
 /// Finds or creates the session, sends `ConnectionDetails` and the missed events.
-pub(super) fn greet(state: &mut State, id: u64) {
-    let Some(socket) = state.gateway.sockets.get(&id).filter(|socket| !socket.ending) else { return };
+pub(super) fn greet(own: &mut Gateway, ctx: &mut Context, id: u64) {
+    let Some(socket) = own.sockets.get(&id).filter(|socket| !socket.ending) else { return };
     let (Some(login), name) = (socket.login, socket.name.clone()) else { return };
     let knobs = &socket.limits;
     let rules = Rules {
@@ -26,30 +27,30 @@ pub(super) fn greet(state: &mut State, id: u64) {
         take_over: knobs.live_recovery == LiveRecovery::TakeOver,
         late_code: knobs.late_recovery_code.clone(),
     };
-    let moment = state.moment();
-    let verdict = judge(&state.gateway.sessions, socket.wsc.as_deref(), login, rules, moment.now);
+    let moment = ctx.moment();
+    let verdict = judge(&own.sessions, socket.wsc.as_deref(), login, rules, moment.now);
     if verdict == Verdict::Malformed {
-        return fail(state, id, &json!(name), 400, "WSG-400", "Malformed WebSocket session context token");
+        return fail(own, ctx, id, &json!(name), 400, "WSG-400", "Malformed WebSocket session context token");
     }
-    let hit = scripted(state, Operation::ConnectionDetails);
+    let hit = scripted(ctx, Operation::ConnectionDetails);
     match hit {
         Some(Action::ErrorFrame { status, code } | Action::Code { status, code, .. }) => {
-            return fail(state, id, &json!(name), status, &code, "Scripted by the sandbox");
+            return fail(own, ctx, id, &json!(name), status, &code, "Scripted by the sandbox");
         }
         Some(Action::Status { status, .. }) => {
-            return fail(state, id, &json!(name), status, "WSG-400", "Scripted by the sandbox");
+            return fail(own, ctx, id, &json!(name), status, "WSG-400", "Scripted by the sandbox");
         }
         Some(Action::Delay { by }) => {
-            return state.schedule.add(later(moment.now, by), Due::Gateway(Later::Greet(id)));
+            return own.timers.add(ctx, later(moment.now, by), Later::Greet(id));
         }
         _ => {}
     }
     let resumed = matches!(verdict, Verdict::Resumed(_));
-    let session = attach(state, id, login, &verdict);
-    let Some(wsc) = new_wsc(state, session) else { return };
-    let body = describe(state, id, &verdict);
-    transmit(state, id, frame::details(&name, Some(&wsc), Some(&body)), None, hit);
-    let Some(socket) = state.gateway.sockets.get_mut(&id) else { return };
+    let session = attach(own, ctx, id, login, &verdict);
+    let Some(wsc) = new_wsc(own, ctx, session) else { return };
+    let body = describe(own, ctx, id, &verdict);
+    transmit(own, ctx, id, frame::details(&name, Some(&wsc), Some(&body)), None, hit);
+    let Some(socket) = own.sockets.get_mut(&id) else { return };
     socket.greeted = true;
     socket.replaying = true;
     // Only a resumed session can have events to replay.
@@ -58,62 +59,60 @@ pub(super) fn greet(state: &mut State, id: u64) {
         if !socket.limits.coalesce_replay {
             socket.push(Out::Flush);
         }
-        replay(state, id);
+        replay(own, ctx, id);
     } else {
-        state.schedule.add(later(moment.now, delay), Due::Gateway(Later::Replay(id)));
+        own.timers.add(ctx, later(moment.now, delay), Later::Replay(id));
     }
-    let early = state.gateway.sockets.get_mut(&id).map(|socket| std::mem::take(&mut socket.early));
+    let early = own.sockets.get_mut(&id).map(|socket| std::mem::take(&mut socket.early));
     for text in early.unwrap_or_default() {
-        requests::received(state, id, &text);
+        requests::received(own, ctx, id, &text);
     }
 }
 
 /// Attaches the socket to the resumed session, or to a new one.
-fn attach(state: &mut State, id: u64, login: u64, verdict: &Verdict) -> u64 {
-    let moment = state.moment();
+fn attach(own: &mut Gateway, ctx: &mut Context, id: u64, login: u64, verdict: &Verdict) -> u64 {
+    let moment = ctx.moment();
     let session = match verdict {
         Verdict::Resumed(session) => *session,
         Verdict::Fresh | Verdict::Malformed | Verdict::Failed(_) => {
-            let gateway = &mut state.gateway;
-            let knobs = &state.knobs.gateway;
-            let sequence = if knobs.wsc_sequence_restarts { 0 } else { gateway.sequence };
-            let session = gateway.id();
+            let knobs = &ctx.knobs.gateway;
+            let sequence = if knobs.wsc_sequence_restarts { 0 } else { own.sequence };
+            let session = own.id();
             let (timeout, size) = (knobs.recovery_timeout, knobs.recovery_buffer_size);
-            gateway.sessions.push(Session::new(session, login, timeout, size, sequence, moment.wall));
+            own.sessions.push(Session::new(session, login, timeout, size, sequence, moment.wall));
             session
         }
     };
-    let former = state.gateway.session(session).and_then(|session| session.socket);
+    let former = own.session(session).and_then(|session| session.socket);
     if let Some(former) = former {
-        let code = state.knobs.gateway.close_code;
-        detach(state, former, true);
-        end(state, former, End::Close(code, String::new()));
+        let code = ctx.knobs.gateway.close_code;
+        detach(own, ctx, former, true);
+        end(own, ctx, former, End::Close(code, String::new()));
     }
-    if let Some(held) = state.gateway.session(session) {
+    if let Some(held) = own.session(session) {
         held.socket = Some(id);
         held.lost_at = None;
         held.login = login;
     }
-    if let Some(socket) = state.gateway.sockets.get_mut(&id) {
+    if let Some(socket) = own.sockets.get_mut(&id) {
         socket.session = Some(session);
     }
     session
 }
 
 /// A new resume token for a session.
-pub(super) fn new_wsc(state: &mut State, session: u64) -> Option<Wsc> {
-    let State { gateway, rng, .. } = state;
-    let wsc = gateway.session(session)?.next_wsc(rng);
-    gateway.sequence = gateway.sequence.max(wsc.sequence);
+pub(super) fn new_wsc(own: &mut Gateway, ctx: &mut Context, session: u64) -> Option<Wsc> {
+    let wsc = own.session(session)?.next_wsc(&mut ctx.rng);
+    own.sequence = own.sequence.max(wsc.sequence);
     Some(wsc)
 }
 
 /// The body of `ConnectionDetails`.
-fn describe(state: &mut State, id: u64, verdict: &Verdict) -> Value {
-    let created = state.gateway.session_of(id).map(|session| session.created);
-    let format = state.knobs.gateway.creation_time_format;
-    let created = created.map(|created| state.write_time_as(created, format));
-    let knobs = state.gateway.sockets.get(&id).map_or(&state.knobs.gateway, |socket| &socket.limits);
+fn describe(own: &mut Gateway, ctx: &Context, id: u64, verdict: &Verdict) -> Value {
+    let created = own.session_of(id).map(|session| session.created);
+    let format = ctx.knobs.gateway.creation_time_format;
+    let created = created.map(|created| ctx.write_time_as(created, format));
+    let knobs = own.sockets.get(&id).map_or(&ctx.knobs.gateway, |socket| &socket.limits);
     let mut body = json!({
         "creationTime": created,
         "maxConnectionsPerSession": knobs.max_connections,
@@ -137,12 +136,12 @@ fn describe(state: &mut State, id: u64, verdict: &Verdict) -> Value {
 }
 
 /// Sends the events that a session missed.
-pub(super) fn replay(state: &mut State, id: u64) {
-    let Some(socket) = state.gateway.sockets.get_mut(&id) else { return };
+pub(super) fn replay(own: &mut Gateway, ctx: &mut Context, id: u64) {
+    let Some(socket) = own.sockets.get_mut(&id) else { return };
     socket.replaying = false;
     let (duplicates, reversed) = (socket.limits.replay_duplicates, socket.limits.replay_reversed);
-    let Some(session) = state.gateway.session_of(id) else { return };
+    let Some(session) = own.session_of(id) else { return };
     for text in session.replay(duplicates, reversed) {
-        send_event(state, id, text);
+        send_event(own, ctx, id, text);
     }
 }

@@ -1,40 +1,38 @@
-//! The state of the WebSocket gateway. All decisions are made here, under the sandbox's lock;
-//! [`serve`] only moves frames.
+//! The WebSocket gateway: tokens, sessions, sockets and what they send. It moves no bytes.
 
 mod admit;
 mod events;
 mod frame;
 mod greeting;
-mod knobs;
 mod requests;
-mod serve;
 mod session;
 mod sockets;
 mod timers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use tokio::time::Instant;
 
-pub(super) use self::admit::{Admitted, admit, issue};
-pub(super) use self::events::{notify, send_raw};
-pub use self::knobs::{AuthRefusal, Excess, GatewayKnobs, LiveRecovery, TokenExpiry, WscRotation};
-pub(super) use self::requests::Later;
-pub(super) use self::serve::serve;
+pub(crate) use self::admit::{Admitted, admit, issue};
+pub(crate) use self::events::{notify, send_raw};
+pub(crate) use self::frame::start;
+use self::requests::{Asked, Later};
+pub(crate) use self::requests::{answer, next_request, received, received_binary, refusal_of};
 use self::session::Session;
 use self::sockets::Socket;
-
-pub(super) use self::timers::{clock_moved, next_deadline, run_due, run_later};
-use super::state::State;
+pub(crate) use self::sockets::{End, Out, lost, open, take};
+pub(crate) use self::timers::{clock_moved, next_deadline, ping, pong, run_due};
+use crate::context::{Context, Timers};
+use crate::http::Carrier;
 
 /// The path of the socket.
-pub(super) const PATH: &str = "/ws";
+pub(crate) const PATH: &str = "/ws";
 
 /// The state of the gateway.
 #[derive(Debug, Default)]
-pub(super) struct Gateway {
+pub(crate) struct Gateway {
     /// `ws://127.0.0.1:port/ws`.
-    pub(super) url: String,
+    url: String,
     tokens: Vec<WsToken>,
     sessions: Vec<Session>,
     sockets: BTreeMap<u64, Socket>,
@@ -42,8 +40,11 @@ pub(super) struct Gateway {
     /// The latest `wsc.sequence` of all sessions.
     sequence: u64,
     /// Sockets opened since the start.
-    pub(super) opened: u64,
+    opened: u64,
     max_open: usize,
+    timers: Timers<Later>,
+    /// Requests that REST has to handle.
+    asked: VecDeque<Asked>,
 }
 
 #[derive(Debug)]
@@ -56,7 +57,7 @@ struct WsToken {
 
 impl Gateway {
     /// A gateway without connections.
-    pub(super) fn at(url: String) -> Self {
+    pub(crate) fn at(url: String) -> Self {
         Self { url, ..Self::default() }
     }
 
@@ -78,41 +79,39 @@ impl Gateway {
         self.sockets.values().filter(|socket| socket.is_open())
     }
 
-    /// The number of open sockets, and its maximum so far.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.open_sockets().count(), self.max_open)
+    /// The number of open sockets, its maximum so far, and the number of all since the start.
+    pub(crate) fn counts(&self) -> (usize, usize, u64) {
+        (self.open_sockets().count(), self.max_open, self.opened)
     }
 
-    /// The login of a socket.
-    pub(super) fn login(&self, socket: u64) -> Option<u64> {
-        self.sockets.get(&socket)?.login
+    /// What REST must know of a socket.
+    fn carrier(&mut self, socket: u64) -> Carrier {
+        let login = self.sockets.get(&socket).and_then(|socket| socket.login);
+        let session = self.session_of(socket);
+        let has_session = session.is_some();
+        Carrier { socket, login, has_session, subscription: session.and_then(|it| it.subscription.clone()) }
     }
 
     /// Whether a subscription has a connected socket; `None` if no session has it.
-    pub(super) fn is_connected(&self, subscription: &str) -> Option<bool> {
+    pub(crate) fn is_connected(&self, subscription: &str) -> Option<bool> {
         let session = self.sessions.iter().find(|session| session.subscription.as_deref() == Some(subscription))?;
         Some(session.socket.and_then(|socket| self.sockets.get(&socket)).is_some_and(Socket::is_open))
     }
 
     /// The subscription of a socket's session.
-    pub(super) fn subscription_of(&mut self, socket: u64) -> Option<String> {
+    fn subscription_of(&mut self, socket: u64) -> Option<String> {
         self.session_of(socket)?.subscription.clone()
     }
 
-    /// Whether a socket has a session that can own a subscription.
-    pub(super) fn has_session(&mut self, socket: u64) -> bool {
-        self.session_of(socket).is_some()
-    }
-
     /// Assigns a subscription to a session, whose previous one must be gone.
-    pub(super) fn subscribe(&mut self, socket: u64, subscription: &str) {
+    pub(crate) fn subscribe(&mut self, socket: u64, subscription: &str) {
         if let Some(session) = self.session_of(socket) {
             session.subscription = Some(subscription.to_owned());
         }
     }
 
     /// Removes a subscription from its session.
-    pub(super) fn unsubscribe(&mut self, subscription: &str) {
+    pub(crate) fn unsubscribe(&mut self, subscription: &str) {
         for session in &mut self.sessions {
             if session.subscription.as_deref() == Some(subscription) {
                 session.subscription = None;
@@ -123,11 +122,11 @@ impl Gateway {
 
 /// Detaches all sockets from their sessions at once, before their tasks notice that the connections
 /// are cut.
-pub(super) fn part(state: &mut State) {
-    let ids: Vec<u64> = state.gateway.sockets.keys().copied().collect();
+pub(crate) fn detach_all(own: &mut Gateway, ctx: &Context) {
+    let ids: Vec<u64> = own.sockets.keys().copied().collect();
     for id in ids {
-        sockets::detach(state, id, true);
-        if let Some(socket) = state.gateway.sockets.get_mut(&id) {
+        sockets::detach(own, ctx, id, true);
+        if let Some(socket) = own.sockets.get_mut(&id) {
             socket.ending = true;
         }
     }

@@ -2,16 +2,16 @@
 
 use serde_json::Value;
 
-use super::super::faults::{Action, Hit};
-use super::super::http::{Call, Reply};
-use super::super::requests::{Operation, Service};
-use super::super::rest;
-use super::super::schedule::Due;
-use super::super::state::{State, later};
-use super::Excess;
 use super::frame::{self, Incoming};
 use super::sockets::{self, Out};
+use super::{Gateway, PATH};
 use super::{events, greeting};
+use crate::clock::later;
+use crate::context::Context;
+use crate::faults::{Action, Hit};
+use crate::http::{Call, Reply};
+use crate::knobs::Excess;
+use crate::requests::{Operation, Service};
 
 /// Maximum number of frames queued before `ConnectionDetails`.
 const MAX_EARLY: usize = 100;
@@ -20,7 +20,7 @@ const MAX_WAITING: usize = 10_000;
 
 /// A parsed request.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Pending {
+pub(crate) struct Pending {
     message_id: Value,
     call: Call,
     /// Its number in the log.
@@ -29,7 +29,7 @@ pub(in super::super) struct Pending {
 
 /// A delayed action of the gateway.
 #[derive(Clone, Debug)]
-pub(in super::super) enum Later {
+pub(crate) enum Later {
     /// Greet a socket.
     Greet(u64),
     /// Replay a session's missed events.
@@ -42,163 +42,202 @@ pub(in super::super) enum Later {
     Answer(u64, Box<Pending>, Box<Reply>),
 }
 
+/// A request that REST has to handle.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    id: u64,
+    pending: Pending,
+    /// What happens to the answer.
+    hit: Option<Action>,
+    /// Whether a delay counted it as active.
+    is_delayed: bool,
+}
+
+impl Asked {
+    pub(crate) fn call(&self) -> &Call {
+        &self.pending.call
+    }
+}
+
 /// Performs a delayed action.
-pub(super) fn run(state: &mut State, later: Later) {
+pub(super) fn run(own: &mut Gateway, ctx: &mut Context, later: Later) {
     match later {
-        Later::Greet(id) => greeting::greet(state, id),
-        Later::Replay(id) => greeting::replay(state, id),
+        Later::Greet(id) => greeting::greet(own, ctx, id),
+        Later::Replay(id) => greeting::replay(own, ctx, id),
         Later::Send(id, out) => {
-            if let Some(socket) = state.gateway.sockets.get_mut(&id).filter(|socket| !socket.ending) {
+            if let Some(socket) = own.sockets.get_mut(&id).filter(|socket| !socket.ending) {
                 socket.push(out);
             }
         }
-        Later::Handle(id, pending) => {
-            let reply = serve(state, &pending);
-            done(state, id, &pending, &reply);
-        }
-        Later::Answer(id, pending, reply) => done(state, id, &pending, &reply),
+        Later::Handle(id, pending) => ask(own, Asked { id, pending: *pending, hit: None, is_delayed: true }),
+        Later::Answer(id, pending, reply) => done(own, ctx, id, &pending, &reply),
     }
 }
 
-fn done(state: &mut State, id: u64, pending: &Pending, reply: &Reply) {
-    respond(state, id, pending, reply, None);
-    if let Some(socket) = state.gateway.sockets.get_mut(&id) {
+fn ask(own: &mut Gateway, asked: Asked) {
+    own.asked.push_back(asked);
+}
+
+/// The next request for REST, with the socket that carries it.
+pub(crate) fn next_request(own: &mut Gateway) -> Option<Asked> {
+    let mut asked = own.asked.pop_front()?;
+    asked.pending.call.socket = Some(own.carrier(asked.id));
+    Some(asked)
+}
+
+/// Whether REST serves this call over a socket.
+pub(crate) fn refusal_of(call: &Call) -> Option<Reply> {
+    let is_login = call.path.starts_with("/restapi/oauth/");
+    is_login.then(|| frame::refusal(404, "AGW-404", "Logins are not served over the socket"))
+}
+
+/// Takes the answer to a request.
+pub(crate) fn answer(own: &mut Gateway, ctx: &mut Context, asked: Asked, reply: Reply) {
+    let Asked { id, pending, hit, is_delayed } = asked;
+    if is_delayed {
+        return done(own, ctx, id, &pending, &reply);
+    }
+    finish(own, ctx, id, pending, Some(reply), hit);
+}
+
+fn done(own: &mut Gateway, ctx: &mut Context, id: u64, pending: &Pending, reply: &Reply) {
+    respond(own, ctx, id, pending, reply, None);
+    if let Some(socket) = own.sockets.get_mut(&id) {
         socket.active = socket.active.saturating_sub(1);
     }
-    while let Some(socket) = state.gateway.sockets.get_mut(&id) {
+    // A waiting request takes the free place before the requests that came later.
+    let later = std::mem::take(&mut own.asked);
+    while let Some(socket) = own.sockets.get_mut(&id) {
         if socket.active >= socket.limits.max_active_requests {
-            return;
+            break;
         }
-        let Some(next) = socket.waiting.pop_front() else { return };
-        perform(state, id, next);
+        let Some(next) = socket.waiting.pop_front() else { break };
+        perform(own, ctx, id, next);
     }
+    own.asked.extend(later);
 }
 
 /// Handles a text frame.
-pub(super) fn received(state: &mut State, id: u64, text: &str) {
-    let now = state.moment().now;
-    let Some(socket) = state.gateway.sockets.get_mut(&id).filter(|socket| !socket.ending) else { return };
+pub(crate) fn received(own: &mut Gateway, ctx: &mut Context, id: u64, text: &str) {
+    let now = ctx.moment().now;
+    let Some(socket) = own.sockets.get_mut(&id).filter(|socket| !socket.ending) else { return };
     socket.traffic = now;
     if !socket.greeted {
         if socket.limits.strict_first_frame {
-            sockets::fail(state, id, &Value::Null, 400, "WSG-400", "Nothing may be sent before ConnectionDetails");
+            sockets::fail(own, ctx, id, &Value::Null, 400, "WSG-400", "Nothing may be sent before ConnectionDetails");
         } else if socket.early.len() < MAX_EARLY {
             socket.early.push(text.to_owned());
         }
         return;
     }
     match frame::read(text) {
-        Incoming::Heartbeat(message_id) => heartbeat(state, id, &message_id),
-        Incoming::Request(message_id, call) => request(state, id, message_id, *call),
+        Incoming::Heartbeat(message_id) => heartbeat(own, ctx, id, &message_id),
+        Incoming::Request(message_id, call) => request(own, ctx, id, message_id, *call),
         Incoming::BadBody(message_id) => {
-            unreadable(state, id, &message_id, text, "body must be an object or a string");
+            unreadable(own, ctx, id, &message_id, text, "body must be an object or a string");
         }
-        Incoming::Unknown(message_id) => unreadable(state, id, &message_id, text, "frame is not understood"),
+        Incoming::Unknown(message_id) => unreadable(own, ctx, id, &message_id, text, "frame is not understood"),
     }
 }
 
 /// Handles a binary frame; no real client sends one.
-pub(super) fn received_binary(state: &mut State, id: u64, bytes: &[u8]) {
-    unreadable(state, id, &Value::Null, &String::from_utf8_lossy(bytes), "frames are text");
+pub(crate) fn received_binary(own: &mut Gateway, ctx: &mut Context, id: u64, bytes: &[u8]) {
+    unreadable(own, ctx, id, &Value::Null, &String::from_utf8_lossy(bytes), "frames are text");
 }
 
-fn record(state: &mut State, operation: Operation, call: &Call) -> u64 {
-    let at = state.moment().wall;
-    state.log.record(Service::Gateway, operation, call, at)
+fn record(ctx: &mut Context, operation: Operation, call: &Call) -> u64 {
+    let at = ctx.moment().wall;
+    ctx.log.record(Service::Gateway, operation, call, at)
 }
 
-fn unreadable(state: &mut State, id: u64, message_id: &Value, text: &str, why: &str) {
-    let sequence = record(state, Operation::OtherFrame, &Call::of_frame(text.to_owned()));
-    state.log.answered(sequence, 400);
-    sockets::error(state, id, message_id, 400, "WSG-808", why);
+fn unreadable(own: &mut Gateway, ctx: &mut Context, id: u64, message_id: &Value, text: &str, why: &str) {
+    let sequence = record(ctx, Operation::OtherFrame, &Call::of_frame(PATH, text.to_owned()));
+    ctx.log.answered(sequence, 400);
+    sockets::error(own, ctx, id, message_id, 400, "WSG-808", why);
 }
 
-fn heartbeat(state: &mut State, id: u64, message_id: &Value) {
-    let call = Call::of_frame(frame::heartbeat(message_id));
-    let sequence = record(state, Operation::SocketHeartbeat, &call);
-    let hit = state.faults.take(Service::Gateway, Operation::SocketHeartbeat, &call).map(|Hit { action, .. }| action);
+fn heartbeat(own: &mut Gateway, ctx: &mut Context, id: u64, message_id: &Value) {
+    let call = Call::of_frame(PATH, frame::heartbeat(message_id));
+    let sequence = record(ctx, Operation::SocketHeartbeat, &call);
+    let hit = ctx.faults.take(Service::Gateway, Operation::SocketHeartbeat, &call).map(|Hit { action, .. }| action);
     if hit != Some(Action::Hang) {
-        state.log.answered(sequence, 200);
+        ctx.log.answered(sequence, 200);
     }
-    events::transmit(state, id, frame::heartbeat(message_id), None, hit);
+    events::transmit(own, ctx, id, frame::heartbeat(message_id), None, hit);
 }
 
-fn request(state: &mut State, id: u64, message_id: Value, mut call: Call) {
-    call.socket = Some(id);
-    let sequence = record(state, Operation::of(Service::Gateway, &call), &call);
+fn request(own: &mut Gateway, ctx: &mut Context, id: u64, message_id: Value, call: Call) {
+    let sequence = record(ctx, Operation::of_api(&call), &call);
     let pending = Pending { message_id, call, sequence };
-    let Some(socket) = state.gateway.sockets.get_mut(&id) else { return };
+    let Some(socket) = own.sockets.get_mut(&id) else { return };
     if socket.active < socket.limits.max_active_requests {
-        return perform(state, id, pending);
+        return perform(own, ctx, id, pending);
     }
     if socket.limits.excess_requests == Excess::Queue && socket.waiting.len() < MAX_WAITING {
         return socket.waiting.push_back(pending);
     }
     let reply = frame::refusal(429, "CMN-301", "Too many active requests");
-    respond(state, id, &pending, &reply, None);
+    respond(own, ctx, id, &pending, &reply, None);
 }
 
-fn serve(state: &mut State, pending: &Pending) -> Reply {
-    if pending.call.path.starts_with("/restapi/oauth/") {
-        return frame::refusal(404, "AGW-404", "Logins are not served over the socket");
+/// Has REST handle a request, or applies a fault instead.
+fn perform(own: &mut Gateway, ctx: &mut Context, id: u64, pending: Pending) {
+    let hit = ctx.faults.take(Service::Gateway, Operation::of_api(&pending.call), &pending.call);
+    match hit {
+        None => ask(own, Asked { id, pending, hit: None, is_delayed: false }),
+        Some(Hit { action, after_effect: true }) => {
+            ask(own, Asked { id, pending, hit: Some(action), is_delayed: false });
+        }
+        Some(Hit { action, after_effect: false }) => finish(own, ctx, id, pending, None, Some(action)),
     }
-    rest::handle(state, &pending.call)
 }
 
-/// Answers a request, or applies a fault.
-fn perform(state: &mut State, id: u64, pending: Pending) {
-    let operation = Operation::of(Service::Gateway, &pending.call);
-    let Some(Hit { action, after_effect }) = state.faults.take(Service::Gateway, operation, &pending.call) else {
-        let reply = serve(state, &pending);
-        return respond(state, id, &pending, &reply, None);
-    };
-    let served = after_effect.then(|| serve(state, &pending));
-    let now = state.moment().now;
-    match action {
-        Action::Delay { by } => {
-            busy(state, id);
+/// Answers a request as a fault demands; `reply` is present if the request has taken effect.
+fn finish(own: &mut Gateway, ctx: &mut Context, id: u64, pending: Pending, reply: Option<Reply>, hit: Option<Action>) {
+    match (hit, reply) {
+        (Some(Action::Delay { by }), reply) => {
+            busy(own, id);
+            let at = later(ctx.moment().now, by);
             let pending = Box::new(pending);
-            let due = match served {
+            let due = match reply {
                 Some(reply) => Later::Answer(id, pending, Box::new(reply)),
                 None => Later::Handle(id, pending),
             };
-            state.schedule.add(later(now, by), Due::Gateway(due));
+            own.timers.add(ctx, at, due);
         }
-        Action::Hang => busy(state, id),
-        Action::ErrorFrame { status, code } => {
-            state.log.answered(pending.sequence, status);
-            sockets::error(state, id, &pending.message_id, status, &code, "Scripted by the sandbox");
+        (Some(Action::Hang), _) => busy(own, id),
+        (Some(Action::ErrorFrame { status, code }), _) => {
+            ctx.log.answered(pending.sequence, status);
+            sockets::error(own, ctx, id, &pending.message_id, status, &code, "Scripted by the sandbox");
         }
-        Action::Status { .. } | Action::Code { .. } => {
+        (Some(action @ (Action::Status { .. } | Action::Code { .. })), _) => {
             if let Some(reply) = action.own_reply() {
-                respond(state, id, &pending, &reply, None);
+                respond(own, ctx, id, &pending, &reply, None);
             }
         }
         // These end the socket; only `after_effect` lets the request through.
-        Action::Close | Action::CloseCode { .. } | Action::Reset => {
-            events::transmit(state, id, String::new(), None, Some(action));
+        (Some(action @ (Action::Close | Action::CloseCode { .. } | Action::Reset)), _) => {
+            events::transmit(own, ctx, id, String::new(), None, Some(action));
         }
-        action => {
-            let reply = served.unwrap_or_else(|| serve(state, &pending));
-            respond(state, id, &pending, &reply, Some(action));
-        }
+        (hit, Some(reply)) => respond(own, ctx, id, &pending, &reply, hit),
+        // The others change an answer, so the request has taken effect.
+        (_, None) => {}
     }
 }
 
-fn busy(state: &mut State, id: u64) {
-    if let Some(socket) = state.gateway.sockets.get_mut(&id) {
+fn busy(own: &mut Gateway, id: u64) {
+    if let Some(socket) = own.sockets.get_mut(&id) {
         socket.active += 1;
     }
 }
 
-fn respond(state: &mut State, id: u64, pending: &Pending, reply: &Reply, hit: Option<Action>) {
-    state.log.answered(pending.sequence, reply.status().as_u16());
-    let named =
-        state.knobs.gateway.subscription_id_header && Operation::of(Service::Gateway, &pending.call).is_subscription();
-    let subscription = if named { state.gateway.subscription_of(id) } else { None };
-    let Some(socket) = state.gateway.sockets.get_mut(&id) else { return };
+fn respond(own: &mut Gateway, ctx: &mut Context, id: u64, pending: &Pending, reply: &Reply, hit: Option<Action>) {
+    ctx.log.answered(pending.sequence, reply.status().as_u16());
+    let named = ctx.knobs.gateway.subscription_id_header && Operation::of_api(&pending.call).is_subscription();
+    let subscription = if named { own.subscription_of(id) } else { None };
+    let Some(socket) = own.sockets.get_mut(&id) else { return };
     socket.replies += 1;
     let request = format!("{}-{}", socket.name, socket.replies);
     let frame = frame::reply(&pending.message_id, reply, &request, subscription.as_deref());
-    events::transmit(state, id, frame, None, hit);
+    events::transmit(own, ctx, id, frame, None, hit);
 }

@@ -93,7 +93,7 @@ impl Session {
     /// A new resume token; earlier ones stay valid.
     pub(super) fn next_wsc(&mut self, rng: &mut fastrand::Rng) -> Wsc {
         self.sequence += 1;
-        let token = super::super::state::token(rng, MARK, TOKEN_LENGTH - MARK.len());
+        let token = crate::random::token(rng, MARK, TOKEN_LENGTH - MARK.len());
         keep(&mut self.tokens, token.clone(), TOKENS);
         Wsc { token, sequence: self.sequence }
     }
@@ -122,7 +122,7 @@ impl Session {
 
     /// When it expires.
     pub(super) fn ends_at(&self) -> Option<Instant> {
-        self.lost_at.map(|lost| super::super::state::later(lost, self.recovery_timeout))
+        self.lost_at.map(|lost| crate::clock::later(lost, self.recovery_timeout))
     }
 }
 

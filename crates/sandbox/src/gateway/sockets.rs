@@ -8,21 +8,23 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::super::link::LinkControl;
-use super::super::schedule::Due;
-use super::super::state::{State, later, uuid};
 use super::events::transmit;
 use super::frame;
 use super::greeting::greet;
 use super::requests::{Later, Pending};
-use super::{Admitted, GatewayKnobs};
+use super::{Admitted, Gateway};
+use crate::clock::later;
+use crate::context::Context;
+use crate::knobs::GatewayKnobs;
+use crate::link::LinkControl;
+use crate::random::uuid;
 
 /// Maximum number of frames queued for a client that does not read; one more resets its socket.
 pub(super) const MAX_OUTBOX: usize = 20_000;
 
 /// An output for a socket's task.
 #[derive(Clone, Debug)]
-pub(in super::super) enum Out {
+pub(crate) enum Out {
     Text(String),
     /// The original notification beside its frame: it is stored for the next socket if this one is
     /// lost first.
@@ -45,7 +47,7 @@ pub(in super::super) enum Out {
 
 /// How a socket ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) enum End {
+pub(crate) enum End {
     /// With a close frame.
     Close(u16, String),
     /// By closing the TCP connection in order.
@@ -110,10 +112,15 @@ impl Socket {
 }
 
 /// Opens a socket; returns its number and the notifier of its task.
-pub(super) fn open(state: &mut State, admitted: Admitted, link: &Arc<LinkControl>) -> (u64, Arc<Notify>) {
-    let now = state.moment().now;
-    let limits = state.knobs.gateway.clone();
-    let id = state.gateway.id();
+pub(crate) fn open(
+    own: &mut Gateway,
+    ctx: &mut Context,
+    admitted: Admitted,
+    link: &Arc<LinkControl>,
+) -> (u64, Arc<Notify>) {
+    let now = ctx.moment().now;
+    let limits = ctx.knobs.gateway.clone();
+    let id = own.id();
     let wake = Arc::new(Notify::new());
     let delay = limits.details_delay;
     let socket = Socket {
@@ -121,7 +128,7 @@ pub(super) fn open(state: &mut State, admitted: Admitted, link: &Arc<LinkControl
         login: admitted.login,
         session: None,
         wsc: admitted.wsc,
-        name: uuid(&mut state.rng),
+        name: uuid(&mut ctx.rng),
         replies: 0,
         outbox: VecDeque::new(),
         wake: Arc::clone(&wake),
@@ -137,41 +144,57 @@ pub(super) fn open(state: &mut State, admitted: Admitted, link: &Arc<LinkControl
         pong_due: None,
         limits,
     };
-    state.gateway.sockets.insert(id, socket);
+    own.sockets.insert(id, socket);
     if admitted.login.is_none() {
-        end(state, id, End::Close(4400, String::new()));
+        end(own, ctx, id, End::Close(4400, String::new()));
         return (id, wake);
     }
-    state.gateway.opened += 1;
-    state.gateway.max_open = state.gateway.max_open.max(state.gateway.open_sockets().count());
+    own.opened += 1;
+    own.max_open = own.max_open.max(own.open_sockets().count());
     if delay.is_zero() {
-        greet(state, id);
+        greet(own, ctx, id);
     } else {
-        state.schedule.add(later(now, delay), Due::Gateway(Later::Greet(id)));
+        own.timers.add(ctx, later(now, delay), Later::Greet(id));
     }
-    state.schedule.poke();
+    ctx.poke();
     (id, wake)
 }
 
 /// Sends an `Error`, in reply to a request if it has an id.
-pub(super) fn error(state: &mut State, id: u64, message_id: &Value, status: u16, code: &str, message: &str) {
-    let request = uuid(&mut state.rng);
-    let own = json!(request);
-    let message_id = if message_id.is_null() { &own } else { message_id };
-    transmit(state, id, frame::error(message_id, &request, status, code, message), None, None);
+pub(super) fn error(
+    own: &mut Gateway,
+    ctx: &mut Context,
+    id: u64,
+    message_id: &Value,
+    status: u16,
+    code: &str,
+    message: &str,
+) {
+    let request = uuid(&mut ctx.rng);
+    let made = json!(request);
+    let message_id = if message_id.is_null() { &made } else { message_id };
+    transmit(own, ctx, id, frame::error(message_id, &request, status, code, message), None, None);
 }
 
 /// Sends an `Error` and closes.
-pub(super) fn fail(state: &mut State, id: u64, message_id: &Value, status: u16, code: &str, message: &str) {
-    error(state, id, message_id, status, code, message);
-    let close = state.knobs.gateway.close_code;
-    end(state, id, End::Close(close, String::new()));
+pub(super) fn fail(
+    own: &mut Gateway,
+    ctx: &mut Context,
+    id: u64,
+    message_id: &Value,
+    status: u16,
+    code: &str,
+    message: &str,
+) {
+    error(own, ctx, id, message_id, status, code, message);
+    let close = ctx.knobs.gateway.close_code;
+    end(own, ctx, id, End::Close(close, String::new()));
 }
 
 /// Ends a socket after its queued outputs.
-pub(super) fn end(state: &mut State, id: u64, how: End) {
-    detach(state, id, false);
-    if let Some(socket) = state.gateway.sockets.get_mut(&id).filter(|socket| !socket.ending) {
+pub(super) fn end(own: &mut Gateway, ctx: &Context, id: u64, how: End) {
+    detach(own, ctx, id, false);
+    if let Some(socket) = own.sockets.get_mut(&id).filter(|socket| !socket.ending) {
         socket.ending = true;
         socket.push(Out::End(how));
     }
@@ -179,9 +202,9 @@ pub(super) fn end(state: &mut State, id: u64, how: End) {
 
 /// Detaches a socket from its session, which then waits for a new one. With `reclaim`, unsent
 /// events return to the session.
-pub(super) fn detach(state: &mut State, id: u64, reclaim: bool) {
-    let now = state.moment().now;
-    let Some(socket) = state.gateway.sockets.get_mut(&id) else { return };
+pub(super) fn detach(own: &mut Gateway, ctx: &Context, id: u64, reclaim: bool) {
+    let now = ctx.moment().now;
+    let Some(socket) = own.sockets.get_mut(&id) else { return };
     let Some(session) = socket.session.take() else { return };
     let mut unsent = Vec::new();
     if reclaim {
@@ -193,27 +216,27 @@ pub(super) fn detach(state: &mut State, id: u64, reclaim: bool) {
             _ => true,
         });
     }
-    if let Some(held) = state.gateway.session(session) {
+    if let Some(held) = own.session(session) {
         held.socket = None;
         held.lost_at = Some(now);
         for text in unsent {
             held.missed(text);
         }
     }
-    state.schedule.poke();
+    ctx.poke();
 }
 
 /// Removes a socket whose task has ended.
-pub(super) fn lost(state: &mut State, id: u64) {
-    detach(state, id, true);
-    state.gateway.sockets.remove(&id);
+pub(crate) fn lost(own: &mut Gateway, ctx: &Context, id: u64) {
+    detach(own, ctx, id, true);
+    own.sockets.remove(&id);
 }
 
 /// Takes the queued outputs of a socket.
-pub(super) fn take(state: &mut State, id: u64) -> VecDeque<Out> {
-    let Some(socket) = state.gateway.sockets.get_mut(&id) else { return VecDeque::new() };
+pub(crate) fn take(own: &mut Gateway, id: u64) -> VecDeque<Out> {
+    let Some(socket) = own.sockets.get_mut(&id) else { return VecDeque::new() };
     let taken = std::mem::take(&mut socket.outbox);
-    if let Some(session) = state.gateway.session_of(id) {
+    if let Some(session) = own.session_of(id) {
         for out in &taken {
             if let Out::Event { text, .. } = out {
                 session.sent(text.clone());

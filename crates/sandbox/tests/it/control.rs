@@ -142,3 +142,13 @@ async fn mistakes_are_reported() {
     let page = http().get(format!("{}/_sandbox/state", sandbox.base_url())).header("origin", "https://evil.example");
     assert_eq!(page.send().await.unwrap().status().as_u16(), 403);
 }
+
+/// The names that the documentation of the control API gives.
+#[tokio::test]
+async fn a_black_hole_is_named_as_documented() {
+    let sandbox = quick().start().await.unwrap();
+    let control = Control::of(&sandbox);
+    let fault = json!({ "target": "any", "fault": { "kind": "blackhole" } });
+    assert!(control.post("faults", fault).await["id"].is_u64());
+    control.post("connections/pubnub", json!({ "action": "blackhole" })).await;
+}

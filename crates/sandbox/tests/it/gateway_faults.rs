@@ -58,7 +58,7 @@ async fn an_upgrade_can_be_refused_or_never_answered() {
         assert_eq!(upgrade(&sandbox, &query(&client).await).await.err(), Some(status));
     }
     for fault in [Fault::close(), Fault::reset(), Fault::hang(), Fault::blackhole()] {
-        let silent = matches!(format!("{fault:?}"), text if text.contains("Hang") || text.contains("BlackHole"));
+        let silent = matches!(format!("{fault:?}"), text if text.contains("Hang") || text.contains("Blackhole"));
         let fault = sandbox.faults().inject(Operation::Upgrade, fault);
         let url = format!("{}?{}", sandbox.gateway_url(), query(&client).await);
         let opening = tokio_tungstenite::client_async(url, tcp(&sandbox).await);
