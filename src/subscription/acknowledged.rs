@@ -166,14 +166,15 @@ mod tests {
 
     use super::super::continuity::Proven;
     use super::super::endpoint::Endpoint;
-    use super::super::resume::{Mark, Position};
+    use super::super::positions::SourcePosition;
+    use super::super::resume::Mark;
     use super::*;
     use crate::catch_up::SyncToken;
     use crate::control::Cursor;
     use crate::event::DedupKey;
 
     fn at(n: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(n)
+        SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000 + n)
     }
 
     fn key(n: u64) -> DedupKey {
@@ -193,11 +194,12 @@ mod tests {
     }
 
     fn position(source: &'static str, n: u64, begun: bool) -> Step {
-        Step::Position { source, position: Position::new(SyncToken::new(n.to_string(), at(n)), begun, at(n)) }
+        Step::Position { source, position: SourcePosition::new(SyncToken::new(n.to_string(), at(n)), begun, at(n)) }
     }
 
-    fn cursor(token: Option<ResumeToken>) -> Option<u64> {
-        (0..100).find(|n| token.as_ref().is_some_and(|token| token.cursor == Some(Cursor::at(at(*n)))))
+    fn cursor(acks: &Acknowledged, token: fn(&Acknowledged) -> Option<ResumeToken>) -> Option<u64> {
+        let token = token(acks)?;
+        (0..100).find(|n| token.cursor == Some(Cursor::at(at(*n))))
     }
 
     /// Acknowledges a number; 0 stands for everything.
@@ -233,8 +235,8 @@ mod tests {
             for number in numbers {
                 ack(&mut acks, *number);
             }
-            assert_eq!(cursor(acks.token()), Some(position), "{numbers:?}");
-            assert_eq!(cursor(acks.read_token()), Some(5), "all was read");
+            assert_eq!(cursor(&acks, Acknowledged::token), Some(position), "{numbers:?}");
+            assert_eq!(cursor(&acks, Acknowledged::read_token), Some(5), "all was read");
         }
     }
 
@@ -242,7 +244,9 @@ mod tests {
     fn an_acknowledgement_says_whether_it_changed_anything_and_refuses_unknown_numbers() {
         let mut acks = Acknowledged::default();
         assert!(!acks.acknowledge_all());
-        (1..=3).for_each(|n| drop(acks.pass(event(n, false))));
+        for n in 1..=3 {
+            acks.pass(event(n, false));
+        }
         for (number, changes) in [(2, true), (2, false), (1, true), (1, false), (3, true), (3, false)] {
             assert_eq!(acks.acknowledge(number).unwrap(), changes, "{number}");
         }
@@ -258,10 +262,15 @@ mod tests {
     #[test]
     fn positions_of_sources_wait_like_marks_except_for_the_first_one() {
         let positions = |acks: &Acknowledged| {
-            acks.token().unwrap().positions.into_iter().map(|(name, all)| {
-                let newest = all.newest().map(|it| it.token.text().expose().to_owned());
-                (name, newest.unwrap_or_default())
-            }).collect::<Vec<_>>()
+            acks.token()
+                .unwrap()
+                .positions
+                .into_iter()
+                .map(|(name, all)| {
+                    let newest = all.newest().map(|it| it.token.text().expose().to_owned());
+                    (name, newest.unwrap_or_default())
+                })
+                .collect::<Vec<_>>()
         };
         let mut acks = Acknowledged::default();
         acks.pass(mark(0));
@@ -274,14 +283,14 @@ mod tests {
         assert_eq!(positions(&acks), [("a".to_owned(), "1".to_owned())]);
         ack(&mut acks, 1);
         assert_eq!(positions(&acks), [("a".to_owned(), "4".to_owned()), ("b".to_owned(), "2".to_owned())]);
-        assert_eq!(cursor(acks.token()), Some(2));
+        assert_eq!(cursor(&acks, Acknowledged::token), Some(2));
         // A delivery is between them.
         for n in 2..=3 {
             acks.pass(event(n, true));
             acks.pass(mark(10 + n));
         }
         ack(&mut acks, 2);
-        assert_eq!((acks.waiting.len(), cursor(acks.token())), (2, Some(12)));
+        assert_eq!((acks.waiting.len(), cursor(&acks, Acknowledged::token)), (2, Some(12)));
     }
 
     #[test]
@@ -306,13 +315,13 @@ mod tests {
         acks.pass(event(tracked + 11, false));
         acks.pass(mark(2));
         assert_eq!(acks.acknowledge(tracked + 11).unwrap_err().kind(), ErrorKind::Busy);
-        assert_eq!((cursor(acks.token()), cursor(acks.read_token())), (Some(0), Some(2)));
+        assert_eq!((cursor(&acks, Acknowledged::token), cursor(&acks, Acknowledged::read_token)), (Some(0), Some(2)));
         assert!(acks.acknowledge_all());
-        assert_eq!((cursor(acks.token()), acks.token().unwrap().positions.len()), (Some(2), 1));
+        assert_eq!((cursor(&acks, Acknowledged::token), acks.token().unwrap().positions.len()), (Some(2), 1));
         acks.pass(event(tracked + 12, false));
         acks.pass(mark(3));
         assert!(acks.acknowledge(tracked + 12).unwrap(), "single ones can be acknowledged again");
-        assert_eq!(cursor(acks.token()), Some(3));
+        assert_eq!(cursor(&acks, Acknowledged::token), Some(3));
     }
 
     #[derive(Clone, Debug)]
@@ -349,7 +358,9 @@ mod tests {
                         stream.push(log.len() as u64);
                         acks.pass(event(log.len() as u64, found));
                     }
-                    Act::Mark => drop(acks.pass(mark(log.len() as u64))),
+                    Act::Mark => {
+                        acks.pass(mark(log.len() as u64));
+                    }
                     Act::Acknowledge(_) if stream.is_empty() => {}
                     Act::Acknowledge(at) => {
                         let at = at.index(stream.len());
@@ -374,7 +385,9 @@ mod tests {
                 if matches!(act, Act::Restart) {
                     let stored: ResumeToken = token.to_string().parse().unwrap();
                     acks = Acknowledged::new(Progress::after(&stored));
-                    repeated.iter().for_each(|n| drop(acks.pass(event(*n, log[*n as usize - 1]))));
+                    for n in &repeated {
+                        acks.pass(event(*n, log[*n as usize - 1]));
+                    }
                     stream = repeated;
                 }
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::checkpoint::{self, AckMode, Checkpoint, Keeper};
+use super::checkpoint::{self, AckMode, Checkpoint};
 use super::driver;
 use super::ending::{self, Shutdown};
 use super::handle::SubscriptionHandle;
@@ -427,7 +427,7 @@ impl SubscriptionBuilder {
     fn launch(mut self) -> Result<(Subscription, oneshot::Receiver<Result<()>>)> {
         let followed = self.status.take();
         let read = self.resume.as_ref().map(Progress::after).unwrap_or_default();
-        let acks = self.checkpoint.clone().map(|store| (Keeper::new(store, read.clone()), self.ack));
+        let checkpoint = self.checkpoint.clone().map(|store| (store, self.ack));
         let claim = self.claim.clone();
         let transports: Vec<_> = self.transport.iter().chain(&self.fallbacks).cloned().collect();
         let bindings: Vec<_> =
@@ -454,8 +454,8 @@ impl SubscriptionBuilder {
         tokio::spawn(driver::run(setup, ports));
         // Made before the wait, so that dropping the wait drops it, which ends the task.
         let handle = SubscriptionHandle::new(commands_in, StatusWatch::new(status)).with_caller(caller);
-        let acks = acks.map(|(keeper, mode)| Acks::new(keeper, mode, claim));
-        let subscription = Subscription::new(batches, shutdown, handle, read, acks);
+        let acks = Acks::new(read, checkpoint, claim);
+        let subscription = Subscription::new(batches, shutdown, handle, acks);
         Ok((subscription, started))
     }
 

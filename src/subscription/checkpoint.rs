@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::progress::Progress;
+use super::acknowledged::Acknowledged;
 use super::resume::ResumeToken;
 use crate::auth::StoreLock;
 use crate::durable::{FileLock, Files, WholeFile};
@@ -77,8 +77,9 @@ pub enum AckMode {
     /// end that keeps the subscription ([`OnDrop::Keep`](crate::OnDrop)) call `ack`.
     #[default]
     OnNext,
-    /// When [`Subscription::ack`](crate::Subscription::ack) is called. For readers that pass events to other tasks, or
-    /// that need the position to be stored before they continue.
+    /// When [`Subscription::ack`](crate::Subscription::ack) or
+    /// [`SubscriptionHandle::ack`](crate::SubscriptionHandle::ack) is called. For readers that pass events to other
+    /// tasks, or that need the position to be stored before they continue.
     Explicit,
 }
 
@@ -211,35 +212,50 @@ async fn store_call<T>(verb: &str, call: impl Future<Output = Result<T>>) -> Res
     timeout(SAVE_WITHIN, guarded("the checkpoint", call)).await.unwrap_or_else(late)
 }
 
-/// The events that a subscription's reader has finished, and their store.
+/// What a subscription's reader has acknowledged, and the task that saves it.
 ///
 /// Only [`run`](Self::run) saves, one token at a time, and dropping an `ack` drops no save: an older token never
 /// replaces a newer one (found 5.3).
 #[derive(Debug)]
 pub(super) struct Keeper {
-    store: Arc<dyn Checkpoint>,
-    finished: Mutex<Progress>,
+    acknowledged: Mutex<Acknowledged>,
     changed: Notify,
 }
 
-/// A caller that waits until the finished events are saved.
+/// A caller that waits until what is acknowledged is saved.
 type Waiting = oneshot::Sender<Result<()>>;
 
 impl Keeper {
-    pub(super) fn new(store: Arc<dyn Checkpoint>, finished: Progress) -> Self {
-        Self { store, finished: Mutex::new(finished), changed: Notify::new() }
+    pub(super) fn new(acknowledged: Acknowledged) -> Self {
+        Self { acknowledged: Mutex::new(acknowledged), changed: Notify::new() }
     }
 
-    /// Changes what is finished; it is saved soon.
-    pub(super) fn finish(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut self.finished.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_one();
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Acknowledged) -> T) -> T {
+        read(&self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn save(&self) -> Result<()> {
-        let token = self.finished.lock().unwrap_or_else(PoisonError::into_inner).token();
-        match token {
-            Some(token) => store_call("written", async { self.store.save(&token).await }).await,
+    /// Changes what is acknowledged; it is saved soon if `change` returns that there is something to save.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Acknowledged) -> bool) {
+        if change(&mut self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Acknowledges one delivery; that is saved soon.
+    pub(super) fn acknowledge(&self, number: u64) -> Result<()> {
+        let mut outcome = Ok(());
+        self.change(|acknowledged| {
+            acknowledged.acknowledge(number).unwrap_or_else(|error| {
+                outcome = Err(error);
+                false
+            })
+        });
+        outcome
+    }
+
+    async fn save(&self, store: &dyn Checkpoint) -> Result<()> {
+        match self.read(Acknowledged::token) {
+            Some(token) => store_call("written", async { store.save(&token).await }).await,
             // Nothing was read: the token of the previous run is still valid.
             None => Ok(()),
         }
@@ -247,7 +263,12 @@ impl Keeper {
 
     /// Saves changes, at once for a waiting caller, until `asked` is closed and no save is in progress. Holds the lock
     /// until then.
-    pub(super) async fn run(self: Arc<Self>, mut asked: mpsc::Receiver<Waiting>, claim: Option<Arc<StoreLock>>) {
+    pub(super) async fn run(
+        self: Arc<Self>,
+        store: Arc<dyn Checkpoint>,
+        mut asked: mpsc::Receiver<Waiting>,
+        claim: Option<Arc<StoreLock>>,
+    ) {
         let mut not_before = Instant::now();
         loop {
             let mut waiting = Vec::new();
@@ -267,7 +288,7 @@ impl Keeper {
             }
             // Changes up to now are in this save.
             let _included = self.changed.notified().now_or_never();
-            let outcome = self.save().await;
+            let outcome = self.save(&*store).await;
             not_before = Instant::now() + if outcome.is_ok() { SAVE_EVERY } else { SAVE_AGAIN };
             if let Err(error) = &outcome {
                 tracing::warn!(%error, "failed to save the position in the stream");
@@ -284,6 +305,8 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
+    use super::super::progress::{Progress, Step};
+    use super::super::stream::Acks;
     use super::*;
 
     fn token(id: &str) -> ResumeToken {
@@ -397,8 +420,7 @@ mod tests {
         }
     }
 
-    fn progress(id: &str) -> Progress {
-        let mut progress = Progress::default();
+    fn mark(id: &str) -> Step {
         let endpoint =
             Arc::new(super::super::endpoint::Endpoint { id: id.into(), fingerprint: String::new(), owner: None });
         let at = std::time::SystemTime::UNIX_EPOCH;
@@ -407,24 +429,26 @@ mod tests {
             endpoint,
             proven: super::super::continuity::Proven::all(at),
         };
-        progress.take_in(super::super::progress::Step::Mark(mark));
-        progress
+        Step::Mark(mark)
+    }
+
+    fn acks(store: &Arc<Slow>, claim: Option<Arc<StoreLock>>) -> Acks {
+        Acks::new(Progress::default(), Some((store.clone(), AckMode::Explicit)), claim)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_dropped_ack_runs_to_its_end_before_the_next_save_begins() {
         let store = Arc::new(Slow::new(0, false));
-        let keeper = Keeper::new(store.clone(), Progress::default());
-        let mut acks = super::super::stream::Acks::new(keeper, AckMode::Explicit, None);
-        let read = progress("older");
-        let mut older = Box::pin(acks.ack(&read));
+        let acks = acks(&store, None);
+        acks.pass(mark("older"));
+        let mut older = Box::pin(acks.ack());
         assert!(futures_util::poll!(&mut older).is_pending());
         tokio::task::yield_now().await;
         drop(older);
         let begun = || store.begun.load(std::sync::atomic::Ordering::SeqCst);
         assert_eq!(begun(), 1, "the older save is under way");
-        let read = progress("newer");
-        let mut newer = Box::pin(acks.ack(&read));
+        acks.pass(mark("newer"));
+        let mut newer = Box::pin(acks.ack());
         assert!(futures_util::poll!(&mut newer).is_pending());
         tokio::task::yield_now().await;
         assert_eq!(begun(), 1, "one at a time");
@@ -437,10 +461,9 @@ mod tests {
     async fn a_checkpoint_is_locked_until_its_last_save_has_ended() {
         let (store, memory) = (Arc::new(Slow::new(0, false)), MemoryCheckpoint::new());
         let claim = memory.lock().await.unwrap().map(Arc::new);
-        let keeper = Keeper::new(store.clone(), Progress::default());
-        let mut acks = super::super::stream::Acks::new(keeper, AckMode::Explicit, claim);
-        let read = progress("last");
-        assert!(futures_util::poll!(Box::pin(acks.ack(&read))).is_pending());
+        let acks = acks(&store, claim);
+        acks.pass(mark("last"));
+        assert!(futures_util::poll!(Box::pin(acks.ack())).is_pending());
         tokio::task::yield_now().await;
         drop(acks);
         tokio::task::yield_now().await;
@@ -457,11 +480,11 @@ mod tests {
         for (panics, kind) in [(false, ErrorKind::Store), (true, ErrorKind::Internal)] {
             let store = Arc::new(Slow::new(usize::from(panics), panics));
             assert_eq!(load(&*store).await.unwrap_err().kind(), kind, "panics: {panics}");
-            let keeper = Keeper::new(store.clone(), Progress::default());
-            let mut acks = super::super::stream::Acks::new(keeper, AckMode::Explicit, None);
+            let acks = acks(&store, None);
+            acks.pass(mark("a"));
             for _ in 0..2 {
                 store.go.add_permits(usize::from(panics));
-                assert_eq!(acks.ack(&progress("a")).await.unwrap_err().kind(), kind, "panics: {panics}");
+                assert_eq!(acks.ack().await.unwrap_err().kind(), kind, "panics: {panics}");
             }
         }
     }

@@ -2,10 +2,11 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::checkpoint::Keeper;
 use super::ending::Shutdown;
 use super::ports::Command;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,15 +20,21 @@ pub struct SubscriptionHandle {
     commands: mpsc::Sender<Command>,
     status: StatusWatch,
     caller: Option<Arc<dyn Any + Send + Sync>>,
+    /// `None` without a checkpoint.
+    keeper: Option<Weak<Keeper>>,
 }
 
 impl SubscriptionHandle {
     pub(super) fn new(commands: mpsc::Sender<Command>, status: StatusWatch) -> Self {
-        Self { commands, status, caller: None }
+        Self { commands, status, caller: None, keeper: None }
     }
 
     pub(super) fn with_caller(self, caller: Option<Arc<dyn Any + Send + Sync>>) -> Self {
         Self { caller, ..self }
+    }
+
+    pub(super) fn with_keeper(self, keeper: Option<Weak<Keeper>>) -> Self {
+        Self { keeper, ..self }
     }
 
     /// What makes the app's own calls over the subscription's connection, if the transport supports that, by its type:
@@ -55,6 +62,25 @@ impl SubscriptionHandle {
     #[must_use]
     pub fn status(&self) -> StatusWatch {
         self.status.clone()
+    }
+
+    /// Acknowledges one delivery by its [number](crate::Subscription::number), in any order: after a restart it is not
+    /// delivered again, though deliveries before it may be. For [`AckMode::Explicit`](crate::AckMode::Explicit), and
+    /// readers that process events concurrently. It is saved within a second, or with the next
+    /// [`Subscription::ack`](crate::Subscription::ack).
+    ///
+    /// The stored position stays before the oldest delivery that is not acknowledged. A [`Gap`](crate::Gap) and its end
+    /// have no identity at the service: they may be delivered again from that position.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] without a checkpoint, or for a number that the stream has not yielded;
+    /// [`ErrorKind::Busy`] for a delivery that came when some 4096 waited for an acknowledgement: it and those after it
+    /// can only be acknowledged together, by [`Subscription::ack`](crate::Subscription::ack); [`ErrorKind::Closed`]
+    /// when the stream was dropped.
+    pub fn ack(&self, number: u64) -> Result<()> {
+        let none = || Error::config("there is no checkpoint to store the position in");
+        let closed = || Error::new(ErrorKind::Closed, "the stream was dropped");
+        self.keeper.as_ref().ok_or_else(none)?.upgrade().ok_or_else(closed)?.acknowledge(number)
     }
 
     /// Replaces all filters (`PUT /restapi/v1.0/subscription/{id}`).

@@ -1,5 +1,6 @@
 //! A subscription: created, renewed, reconnected and deleted for you, and read as a stream.
 
+mod acknowledged;
 mod active;
 mod builder;
 mod calls;

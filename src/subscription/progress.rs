@@ -9,7 +9,7 @@ use crate::control::Cursor;
 use crate::event::DedupKey;
 
 /// The most keys of events of one batch in the resume token. A batch of the service holds at most a few hundred events.
-const KEYS_KEPT: usize = 4096;
+pub(super) const SERVED_AT_ONCE: usize = 4096;
 /// The most keys from before the last position: one answer of the service.
 const KEYS_BEFORE_MARK: usize = 100;
 /// So many names of things that events were about are kept of each origin, at most, two for
@@ -87,7 +87,7 @@ impl Progress {
             Step::Event(Traces { key, subjects, found, at }) => {
                 self.since_mark += usize::from(key.is_some());
                 self.keys.extend(key);
-                keep_last(&mut self.keys, (self.since_mark + KEYS_BEFORE_MARK).min(KEYS_KEPT));
+                keep_last(&mut self.keys, (self.since_mark + KEYS_BEFORE_MARK).min(SERVED_AT_ONCE));
                 let delivered = if found { &mut self.found } else { &mut self.pushed };
                 delivered.extend(subjects.into_iter().map(|subject| (at, subject)));
                 keep_last(delivered, SUBJECTS_KEPT);
@@ -192,11 +192,14 @@ mod tests {
             progress.take_in(event(n, false));
         }
         assert_eq!(progress.token().unwrap().seen.len(), 500 + KEYS_BEFORE_MARK);
-        for n in 0..2 * KEYS_KEPT {
+        for n in 0..2 * SERVED_AT_ONCE {
             progress.take_in(event(n, n % 2 == 0));
         }
         let token = progress.token().unwrap();
-        assert_eq!((token.seen.len(), token.pushed.len(), token.found.len()), (KEYS_KEPT, KEYS_KEPT + 1500, KEYS_KEPT));
+        assert_eq!(
+            (token.seen.len(), token.pushed.len(), token.found.len()),
+            (SERVED_AT_ONCE, SERVED_AT_ONCE + 1500, SERVED_AT_ONCE)
+        );
     }
 
     fn at(secs: u64) -> SystemTime {

@@ -120,6 +120,49 @@ async fn only_the_last_event_of_a_sequential_reader_is_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_repeats_the_deliveries_that_were_not_acknowledged_one_by_one() {
+    for (acknowledged, repeated) in [
+        (&[][..], &[0, 1, 2, 3, 4, 5][..]),
+        (&[1, 2], &[2, 3, 4, 5]),
+        (&[5, 2], &[0, 2, 3, 5]),
+        (&[6, 5, 4, 3, 2], &[0]),
+        (&[6, 1, 5, 2, 4, 3], &[]),
+    ] {
+        let (world, store) = (World::new(), MemoryCheckpoint::new());
+        let mut subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
+        world.up(&subscription, 1).await;
+        assert_eq!(subscription.number(), 0);
+        let (log, mut chance) = (Log(6), fastrand::Rng::with_seed(1));
+        log.deliver(&world, 1, &mut chance, 2);
+        for n in 0..6 {
+            assert_eq!((next_uuid(&mut subscription).await, subscription.number()), (n, n + 1));
+        }
+        assert!(is_quiet(&mut subscription));
+        let handle = subscription.handle();
+        acknowledged.iter().for_each(|number| handle.ack(*number).unwrap());
+        sleep(secs(2)).await;
+        crash(subscription).await;
+        assert_eq!(handle.ack(1).unwrap_err().kind(), ErrorKind::Closed);
+        let mut subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
+        world.up(&subscription, 2).await;
+        log.deliver(&world, 2, &mut chance, 2);
+        for n in repeated {
+            assert_eq!(next_uuid(&mut subscription).await, *n, "{acknowledged:?}");
+        }
+        settle().await;
+        assert!(is_quiet(&mut subscription), "{acknowledged:?}");
+        crash(subscription).await;
+    }
+    let (world, store) = (World::new(), MemoryCheckpoint::new());
+    let subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
+    assert_eq!(subscription.handle().ack(1).unwrap_err().kind(), ErrorKind::Config, "it was not delivered");
+    crash(subscription).await;
+    let subscription = World::new().start().await;
+    assert_eq!(subscription.handle().ack(1).unwrap_err().kind(), ErrorKind::Config, "there is no checkpoint");
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unprocessed_gap_is_reported_again() {
     let (world, store) = (World::new(), MemoryCheckpoint::new());
     let mut subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::checkpoint::{AckMode, Keeper};
+use super::acknowledged::Acknowledged;
+use super::checkpoint::{AckMode, Checkpoint, Keeper};
 use super::ending::Shutdown;
 use super::handle::{ShutdownHandle, SubscriptionHandle};
 use super::ports::{Batch, StreamItem};
@@ -44,65 +45,60 @@ pub struct Subscription {
     counted: Option<Counted>,
     shutdown: watch::Sender<Option<Shutdown>>,
     handle: SubscriptionHandle,
-    /// What the stream has yielded.
-    read: Progress,
-    /// The store of that position.
-    acks: Option<Acks>,
+    acks: Acks,
     ended: Ended,
 }
 
-/// The reader's side of a checkpoint.
+/// What the reader acknowledges, and how that is saved.
 pub(super) struct Acks {
     keeper: Arc<Keeper>,
-    /// Requests a save at once. Closing it ends the task that saves.
-    ask: mpsc::Sender<oneshot::Sender<Result<()>>>,
+    /// Requests a save at once; `None` without a checkpoint. Closing it ends the task that saves.
+    ask: Option<mpsc::Sender<oneshot::Sender<Result<()>>>>,
     mode: AckMode,
-    /// Delivered, and finished when the reader comes back.
-    last: Option<Step>,
-    /// Whether a delivery is not finished.
-    behind: bool,
 }
 
 impl Acks {
-    pub(super) fn new(keeper: Keeper, mode: AckMode, claim: Option<Arc<StoreLock>>) -> Self {
-        let keeper = Arc::new(keeper);
+    /// `read`: what another process has acknowledged.
+    pub(super) fn new(
+        read: Progress,
+        checkpoint: Option<(Arc<dyn Checkpoint>, AckMode)>,
+        claim: Option<Arc<StoreLock>>,
+    ) -> Self {
+        let keeper = Arc::new(Keeper::new(Acknowledged::new(read)));
+        let Some((store, mode)) = checkpoint else { return Self { keeper, ask: None, mode: AckMode::OnNext } };
         // No more callers ever wait: there is one reader, and a save serves all waiting callers.
         let (ask, asked) = mpsc::channel(8);
-        drop(tokio::spawn(keeper.clone().run(asked, claim)));
-        Self { keeper, ask, mode, last: None, behind: false }
+        drop(tokio::spawn(keeper.clone().run(store, asked, claim)));
+        Self { keeper, ask: Some(ask), mode }
+    }
+
+    /// For acknowledgements from other tasks, if there is a checkpoint.
+    fn keeper(&self) -> Option<Weak<Keeper>> {
+        self.ask.is_some().then(|| Arc::downgrade(&self.keeper))
     }
 
     /// The reader requests the next item.
-    fn next_requested(&mut self) {
-        if let Some(step) = self.last.take() {
-            self.keeper.finish(|finished| finished.take_in(step));
+    fn next_requested(&self) {
+        if self.mode == AckMode::OnNext {
+            self.keeper.change(Acknowledged::acknowledge_all);
         }
     }
 
-    fn delivered(&mut self, step: &Step) {
-        let is_event = matches!(step, Step::Event(_));
-        // The first position of a source covers nothing before it: a source is asked from an older place for what is
-        // not finished, and from this one for the changes that no later position shows.
-        let is_first = matches!(step, Step::Position { position, .. } if position.begun);
-        match self.mode {
-            AckMode::OnNext if is_event => self.last = Some(step.clone()),
-            AckMode::Explicit if is_event || self.behind && !is_first => self.behind = true,
-            // Nothing that it covers is unfinished.
-            AckMode::OnNext | AckMode::Explicit => self.keeper.finish(|finished| finished.take_in(step.clone())),
-        }
+    pub(super) fn pass(&self, step: Step) {
+        self.keeper.change(|acknowledged| acknowledged.pass(step));
     }
 
-    pub(super) async fn ack(&mut self, read: &Progress) -> Result<()> {
-        self.behind = false;
-        self.keeper.finish(|finished| finished.clone_from(read));
+    pub(super) async fn ack(&self) -> Result<()> {
+        self.keeper.change(Acknowledged::acknowledge_all);
         self.save().await
     }
 
-    /// Saves what is finished by now. A dropped call does not drop the save.
+    /// Saves what is acknowledged by now. A dropped call does not drop the save.
     async fn save(&self) -> Result<()> {
-        let (answer, saved) = oneshot::channel();
+        let none = || Error::config("there is no checkpoint to store the position in");
         let over = || Error::new(ErrorKind::Internal, "the task that saves the checkpoint ended with its runtime");
-        self.ask.send(answer).await.map_err(|_| over())?;
+        let (answer, saved) = oneshot::channel();
+        self.ask.as_ref().ok_or_else(none)?.send(answer).await.map_err(|_| over())?;
         saved.await.unwrap_or_else(|_| Err(over()))
     }
 }
@@ -119,15 +115,15 @@ impl Subscription {
         batches: Batches<Batch>,
         shutdown: watch::Sender<Option<Shutdown>>,
         handle: SubscriptionHandle,
-        read: Progress,
-        acks: Option<Acks>,
+        acks: Acks,
     ) -> Self {
-        Self { batches, batch: Batch::new(), counted: None, shutdown, handle, read, acks, ended: Ended::No }
+        let handle = handle.with_keeper(acks.keeper());
+        Self { batches, batch: Batch::new(), counted: None, shutdown, handle, acks, ended: Ended::No }
     }
 
     /// Whether it has a checkpoint that holds no position yet.
     pub(super) fn needs_first_position(&self) -> bool {
-        self.acks.is_some() && !self.read.is_after_restart()
+        self.acks.ask.is_some() && !self.acks.keeper.read(Acknowledged::is_after_restart)
     }
 
     /// The subscription's id at the service; changes when it is recreated.
@@ -159,7 +155,14 @@ impl Subscription {
     /// `None` before the stream is polled for the first time.
     #[must_use]
     pub fn resume_token(&self) -> Option<ResumeToken> {
-        self.read.token()
+        self.acks.keeper.read(Acknowledged::read_token)
+    }
+
+    /// The number of the last delivery that the stream has yielded: 1 for the first one, 0 before it. It names that
+    /// delivery to [`SubscriptionHandle::ack`], for as long as this stream lasts.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.acks.keeper.read(Acknowledged::last)
     }
 
     /// Marks everything that the stream has yielded as finished, and saves that in the [`Checkpoint`](crate::Checkpoint): after a restart
@@ -171,11 +174,7 @@ impl Subscription {
     /// [`ErrorKind::Store`] when it cannot be saved: the save is repeated in the background, and the stream continues.
     /// [`ErrorKind::Config`] without a checkpoint.
     pub async fn ack(&mut self) -> Result<()> {
-        let read = &self.read;
-        match &mut self.acks {
-            Some(acks) => acks.ack(read).await,
-            None => Err(Error::config("there is no checkpoint to store the position in")),
-        }
+        self.acks.ack().await
     }
 
     /// Stores the position where a new subscription begins.
@@ -187,7 +186,7 @@ impl Subscription {
                 match item {
                     StreamItem::Step(step) if !is_found => {
                         is_found = matches!(step, Step::Mark(_));
-                        self.read.take_in(step);
+                        self.acks.pass(step);
                     }
                     item => {
                         is_found |= matches!(item, StreamItem::End(_));
@@ -215,9 +214,10 @@ impl Subscription {
         let _ = self.shutdown.send_replace(Some(Shutdown::Drain));
         let (mut unread, mut error) = (Vec::new(), None);
         // The deliveries returned below are not finished.
-        if let Some(mut acks) = self.acks.take() {
-            acks.next_requested();
-            error = acks.save().await.err();
+        if self.acks.ask.is_some() {
+            self.acks.next_requested();
+            error = self.acks.save().await.err();
+            self.acks.ask = None;
         }
         while let Some(item) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_next(cx)).await {
             match item {
@@ -231,11 +231,11 @@ impl Subscription {
     fn take_in(&mut self, item: StreamItem) -> Option<Result<Delivery>> {
         match item {
             StreamItem::Delivery { delivery, traces } => {
-                self.step(Step::Event(traces));
+                self.acks.pass(Step::Event(traces));
                 Some(Ok(delivery))
             }
             StreamItem::Step(step) => {
-                self.step(step);
+                self.acks.pass(step);
                 None
             }
             StreamItem::End(error) => {
@@ -243,13 +243,6 @@ impl Subscription {
                 Some(Err(error))
             }
         }
-    }
-
-    fn step(&mut self, step: Step) {
-        if let Some(acks) = &mut self.acks {
-            acks.delivered(&step);
-        }
-        self.read.take_in(step);
     }
 
     /// The task ended without reporting it: by a panic, or with its runtime.
@@ -270,9 +263,7 @@ impl Stream for Subscription {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if let Some(acks) = &mut this.acks {
-            acks.next_requested();
-        }
+        this.acks.next_requested();
         while this.ended == Ended::No {
             let Some(item) = this.batch.pop_front() else {
                 let Some((batch, counted)) = std::task::ready!(this.batches.poll_recv(cx)) else {
