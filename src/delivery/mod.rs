@@ -171,7 +171,7 @@ pub enum GapCause {
     /// arrived.
     AddressMoved,
     /// The subscription was ended while the connection was down, or did not answer: events that had arrived meanwhile
-    /// were not read.
+    /// were not read. After a restart: the process before had ended between a gap and its [`Resumed`].
     EndedOffline,
     /// Another transport is used from here on, since the previous one did not deliver, was refused, or was only a
     /// fallback.
@@ -248,7 +248,7 @@ impl fmt::Display for GapCause {
             Self::ConnectionBroken => "the connection broke with events in transit",
             Self::KeyUnknown => "no known key decrypts some events",
             Self::AddressMoved => "the address moved and the former connection ended early",
-            Self::EndedOffline => "the subscription was ended while the connection was down",
+            Self::EndedOffline => "the subscription was ended while the connection was down, or within a gap",
             Self::TransportChanged => "another transport is used from here on",
             Self::PolledInPart => "polls could not find all events",
             Self::NotPolled => "the subscription was ended before the next poll",

@@ -60,7 +60,7 @@ impl Acknowledged {
 
     /// The stream passed a step. Returns whether the position moved.
     pub(super) fn pass(&mut self, step: Step) -> bool {
-        let is_delivery = matches!(step, Step::Event(_));
+        let is_delivery = step.is_delivery();
         self.last += u64::from(is_delivery);
         // The first position of a source covers nothing before it: a source is asked from an older place for what is
         // not acknowledged, and from this one for the changes that no later position shows.
@@ -91,7 +91,7 @@ impl Acknowledged {
             (Step::Position { source: former, .. }, Step::Position { source, .. }) => former == source,
             _ => false,
         };
-        let behind = self.waiting.iter_mut().rev().take_while(|it| !matches!(it.step, Step::Event(_)));
+        let behind = self.waiting.iter_mut().rev().take_while(|it| !it.step.is_delivery());
         let former = behind.map(|it| &mut it.step).find(|former| is_former(former));
         former.map(|former| *former = step.clone()).is_some()
     }

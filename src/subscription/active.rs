@@ -105,6 +105,7 @@ impl Active {
         let mut ledger = Ledger::new(now, wall);
         if let Some(token) = &token {
             ledger.restore(&token.proven);
+            token.missing_since().into_iter().for_each(|since| ledger.reopen(since));
         }
         let origin = token.map(|token| Origin::Token(Box::new(token))).or(named.map(Origin::Named));
         Self { held: Held::default(), ledger, origin, endpoint: None, cursor: None, recreated: None }
@@ -210,7 +211,8 @@ impl Active {
         Succession { former, address: Address::First, gap }
     }
 
-    /// Continues where a reader stopped. A gap, if that may be too long ago, or was at another address.
+    /// Continues where a reader stopped. A gap, if that may be too long ago, was at another address, or was before the end
+    /// of a gap: sources are asked about it again.
     fn resume_at(
         &mut self,
         now: Instant,
@@ -219,19 +221,23 @@ impl Active {
         has_address: bool,
     ) -> Option<(GapCause, Interval)> {
         let is_same_endpoint = token.address == lease.fingerprint();
+        let unended = token.missing_since.as_ref().map(|_| Loss::There);
+        let losses = |losses: [Loss; 2]| losses.into_iter().chain(unended).collect::<Vec<_>>();
         if let Some(cursor) = token.cursor {
             self.cursor = Some(if is_same_endpoint { cursor } else { cursor.with_detail(None) });
         }
         if !is_same_endpoint {
             // At some time since it was last confirmed, while the former address still answered.
-            return Some((GapCause::AddressMoved, self.ledger.possible(now, &[Loss::Address, Loss::Read])));
+            return Some((GapCause::AddressMoved, self.ledger.possible(now, &losses([Loss::Address, Loss::Read]))));
         }
         // A clock that was set, or a machine that is younger than the token.
         let is_too_old = has_address && self.ledger.read_at().is_none();
-        is_too_old.then(|| {
+        if is_too_old {
             let pause = self.ledger.unread_for(now);
-            (GapCause::ServiceBufferAged { pause }, self.ledger.possible(now, &[Loss::Read, Loss::Buffer]))
-        })
+            let gap = self.ledger.possible(now, &losses([Loss::Read, Loss::Buffer]));
+            return Some((GapCause::ServiceBufferAged { pause }, gap));
+        }
+        unended.map(|there| (GapCause::EndedOffline, self.ledger.possible(now, &[there])))
     }
 
     /// Everything before this position of the present address was read.
@@ -373,6 +379,26 @@ mod tests {
         let active = World::new(Some(token), None).active;
         let (id, cursor) = active.to_adopt().unwrap();
         assert_eq!((id.as_str(), secs(cursor.unwrap().time())), ("s", 700));
+    }
+
+    /// What sources found of it may not have been read.
+    #[test]
+    fn a_gap_without_its_end_is_reported_again() {
+        for (id, address, cause) in [
+            ("s", "a", Some(GapCause::EndedOffline)),
+            ("s", "b", Some(GapCause::AddressMoved)),
+            // Its loss is a gap.
+            ("t", "a", None),
+        ] {
+            let mut token = token(id, address, Some(700));
+            token.missing_since = Some(at(300).into());
+            let mut world = World::new(Some(token), None);
+            let lost = (id == "t").then(|| world.active.ledger.open(&Loss::REPLACED));
+            let Succession { gap, .. } = world.leased(&info("s", "a"), Handover::Plain);
+            assert_eq!(gap.as_ref().map(|(cause, _)| cause.clone()), cause, "{id} {address}");
+            let since = lost.or(gap.map(|(_, gap)| gap.since)).unwrap();
+            assert!((295..=300).contains(&secs(since)), "{}", secs(since));
+        }
     }
 
     #[test]

@@ -317,6 +317,13 @@ impl Ledger {
         self.began = self.excluded.into_iter().min().unwrap_or(self.began);
     }
 
+    /// Another process reported a gap since then, and not its end.
+    pub(super) fn reopen(&mut self, since: SystemTime) {
+        let there = &mut self.excluded[Loss::There as usize];
+        *there = since.min(*there);
+        self.began = self.began.min(since);
+    }
+
     /// The subscription begins: nothing is expected from before `asked`.
     pub(super) fn begin(&mut self, asked: Instant) {
         let at = self.clock.at(asked).from;

@@ -7,6 +7,7 @@ use super::positions::{Positions, SourcePosition};
 use super::resume::{Mark, ResumeToken};
 use crate::control::Cursor;
 use crate::event::DedupKey;
+use crate::timestamp::Timestamp;
 
 /// The most keys of events of one batch in the resume token. A batch of the service holds at most a few hundred events.
 pub(super) const SERVED_AT_ONCE: usize = 4096;
@@ -26,10 +27,21 @@ const BEFORE_POSITION: Duration = Duration::from_secs(600);
 pub(super) enum Step {
     /// An event was delivered.
     Event(Traces),
+    /// A gap was delivered, which begins then.
+    Gap(SystemTime),
+    /// The end of every gap before it was delivered.
+    GapEnd,
     /// Everything before this was.
     Mark(Mark),
     /// Everything that a source knows up to this position was.
     Position { source: &'static str, position: SourcePosition },
+}
+
+impl Step {
+    /// Whether the reader received something; otherwise it only learned how far it has read.
+    pub(super) fn is_delivery(&self) -> bool {
+        matches!(self, Self::Event(_) | Self::Gap(_) | Self::GapEnd)
+    }
 }
 
 /// Keys that recognize a redelivery.
@@ -59,6 +71,8 @@ pub(super) struct Progress {
     pushed: Subjects,
     found: Subjects,
     positions: BTreeMap<String, Positions>,
+    /// Since when events are missing in the gaps whose end was not delivered.
+    missing_since: Option<SystemTime>,
     /// Where another process stopped, if this one continues from there.
     before: Option<Box<ResumeToken>>,
 }
@@ -74,6 +88,7 @@ impl Progress {
             pushed: restored(&token.pushed),
             found: restored(&token.found),
             positions: token.positions.clone(),
+            missing_since: token.missing_since(),
             before: Some(Box::new(token.clone())),
         }
     }
@@ -92,6 +107,10 @@ impl Progress {
                 delivered.extend(subjects.into_iter().map(|subject| (at, subject)));
                 keep_last(delivered, SUBJECTS_KEPT);
             }
+            Step::Gap(since) => {
+                self.missing_since = Some(self.missing_since.map_or(since, |before| before.min(since)));
+            }
+            Step::GapEnd => self.missing_since = None,
             // The service will repeat everything since the mark, and a few events before it, as a position of PubNub
             // may lie a little before the events of its answer.
             Step::Mark(mark) => {
@@ -143,6 +162,7 @@ impl Progress {
         token.pushed = self.pushed.iter().map(|(_, subject)| *subject).collect();
         token.found = self.found.iter().map(|(_, subject)| *subject).collect();
         token.positions.clone_from(&self.positions);
+        token.missing_since = self.missing_since.map(Timestamp::from);
         Some(token)
     }
 }
@@ -245,6 +265,26 @@ mod tests {
 
     fn stored(progress: &Progress) -> ResumeToken {
         progress.token().unwrap().to_string().parse().unwrap()
+    }
+
+    #[test]
+    fn a_token_names_the_beginning_of_the_gaps_without_an_end() {
+        let mut progress = Progress::default();
+        progress.take_in(mark(900));
+        let missing = |progress: &Progress| stored(progress).missing_since();
+        assert_eq!(missing(&progress), None);
+        for (step, want) in [
+            (Step::Gap(at(500)), Some(500)),
+            (Step::Gap(at(700)), Some(500)),
+            (Step::Gap(at(300)), Some(300)),
+            (mark(950), Some(300)),
+            (Step::GapEnd, None),
+            (Step::Gap(at(800)), Some(800)),
+        ] {
+            progress.take_in(step);
+            assert_eq!(missing(&progress), want.map(at));
+        }
+        assert_eq!(missing(&Progress::after(&stored(&progress))), Some(at(800)));
     }
 
     /// An acknowledgement of it would be kept nowhere, and it would come again.

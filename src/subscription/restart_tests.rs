@@ -344,3 +344,52 @@ async fn the_first_position_of_a_source_is_stored_though_events_before_it_are_no
     assert!(token.seen.is_empty() && token.pushed.is_empty(), "the event is not finished: {token:?}");
     crash(subscription).await;
 }
+
+/// What sources found of it may not all have been read, and the position behind it shows none of that.
+#[tokio::test(start_paused = true)]
+async fn a_gap_that_was_read_without_its_end_is_reported_again() {
+    // How many of two found events were read, whether the end was, and what the next process reports.
+    for (read, is_ended, cause) in [
+        (0, false, Some(GapCause::SubscriptionGone)),
+        (1, false, Some(GapCause::EndedOffline)),
+        (2, false, Some(GapCause::EndedOffline)),
+        (2, true, None),
+    ] {
+        let (world, source) = (World::new(), FakeSource::default());
+        let build = || {
+            let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]);
+            let builder = builder.transport(world.transport.clone()).clock(paused_wall());
+            builder.catch_up(source.clone()).on_drop(OnDrop::Keep)
+        };
+        let mut subscription = build().start().await.unwrap();
+        world.up(&subscription, 1).await;
+        settle().await;
+        world.control.forget_all();
+        sleep(secs(800)).await;
+        let gap = next_gap(&mut subscription).await;
+        source.happen([1, 2]);
+        world.transport.opened(2).await;
+        world.transport.feed(2, Ok(LinkEvent::Alive));
+        for n in 1..=read {
+            assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, n));
+        }
+        if is_ended {
+            assert!(next_resumed(&mut subscription).await.complete);
+        }
+        let token = subscription.resume_token().unwrap();
+        crash(subscription).await;
+        let mut subscription = build().resume(token).start().await.unwrap();
+        world.up(&subscription, 3).await;
+        if let Some(cause) = cause {
+            let again = next_gap(&mut subscription).await;
+            assert_eq!(again.cause, cause, "{read}");
+            assert!(again.since <= gap.since, "{read} {again:?} {gap:?}");
+            for n in read + 1..=2 {
+                assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, n));
+            }
+            assert!(next_resumed(&mut subscription).await.complete, "{read}");
+        }
+        settle().await;
+        assert!(is_quiet(&mut subscription), "{read} {is_ended}");
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::event::DedupKey;
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::secret::Secret;
+use crate::timestamp::Timestamp;
 
 /// The position of a stream when its reader stopped: enough to continue in another process without loss, as long as the
 /// service still has the events.
@@ -51,6 +53,10 @@ pub struct ResumeToken {
     /// The positions of catch-up sources, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) positions: BTreeMap<String, Positions>,
+    /// Since when events are missing in gaps whose end the reader does not have: what sources found of them may not have
+    /// been read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) missing_since: Option<Timestamp>,
     /// The extension that `~` stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<ExtensionId>,
@@ -84,8 +90,15 @@ impl ResumeToken {
             pushed: Vec::new(),
             found: Vec::new(),
             positions: BTreeMap::new(),
+            missing_since: None,
             owner: None,
         }
+    }
+
+    /// Invalid text stands for all of the past.
+    pub(super) fn missing_since(&self) -> Option<SystemTime> {
+        let since = self.missing_since.as_ref()?;
+        Some(since.system_time().unwrap_or(SystemTime::UNIX_EPOCH))
     }
 
     /// Its whole text, for a secret store. Over WebSocket it contains the session's recovery token; the text of

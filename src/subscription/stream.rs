@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
@@ -231,7 +232,11 @@ impl Subscription {
     fn take_in(&mut self, item: StreamItem) -> Option<Result<Delivery>> {
         match item {
             StreamItem::Delivery { delivery, traces } => {
-                self.acks.pass(Step::Event(traces));
+                self.acks.pass(match &delivery {
+                    Delivery::Gap(gap) => Step::Gap(gap.since.unwrap_or(SystemTime::UNIX_EPOCH)),
+                    Delivery::Resumed(_) => Step::GapEnd,
+                    _ => Step::Event(traces),
+                });
                 Some(Ok(delivery))
             }
             StreamItem::Step(step) => {
