@@ -23,7 +23,7 @@ use ringcentral_events::codec::{self, Cipher};
 use ringcentral_events::control::{Cursor, DeliveryModeRequest};
 use ringcentral_events::rest::Client;
 use ringcentral_events::transport::{
-    Coverage, Frame, FrameBody, Link, LinkEvent, PubNub, Target, Transport, TransportKind, WebSocket,
+    Coverage, Frame, FrameBody, Link, LinkBatch, LinkEvent, PubNub, Target, Transport, TransportKind, WebSocket,
 };
 use ringcentral_events::{Delivery, EventFilter, Notification, OAuth, Origin, Result, Secret, Subscription};
 use ringcentral_sandbox::{Sandbox, encrypt};
@@ -133,12 +133,7 @@ impl Link for InstantLink {
         let frame = |n| Frame::new(FrameBody::Payload(RawValue::from_string(event(n)).unwrap()), received_at);
         let frames = (self.next..self.next + 100).map(frame).collect();
         self.next += 100;
-        Ok(LinkEvent::Batch {
-            frames,
-            cursor: Cursor::at(received_at),
-            coverage: Coverage::Pushed,
-            possible_loss: None,
-        })
+        Ok(LinkEvent::Batch(LinkBatch::new(frames, Cursor::at(received_at), Coverage::Pushed)))
     }
 
     async fn close(self: Box<Self>) {}

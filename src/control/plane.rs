@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use url::Url;
 
 use super::cursor::Cursor;
@@ -55,13 +55,22 @@ pub struct DeliveryModeRequest {
     transport_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     encryption: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    address: Option<Secret>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    verification_token: Option<Secret>,
+}
+
+/// For the request itself.
+fn exposed<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(serializer)
 }
 
 impl DeliveryModeRequest {
     /// Asks for `transport`.
     #[must_use]
     pub fn new(transport: TransportKind) -> Self {
-        Self { transport_type: transport.as_str(), encryption: None }
+        Self { transport_type: transport.as_str(), encryption: None, address: None, verification_token: None }
     }
 
     /// Sets whether to ask for payload encryption. The service encrypts anyway as soon as one filter is sensitive
@@ -69,6 +78,21 @@ impl DeliveryModeRequest {
     #[must_use]
     pub fn encryption(mut self, on: bool) -> Self {
         self.encryption = Some(on);
+        self
+    }
+
+    /// Sets the app's own address, which the service calls with each event: an HTTPS URL.
+    #[must_use]
+    pub fn address(mut self, url: impl Into<Secret>) -> Self {
+        self.address = Some(url.into());
+        self
+    }
+
+    /// Sets what the service returns in the header `Verification-Token` of each call of the [address](Self::address),
+    /// so that the app can refuse the calls of others (websocket-and-webhooks.md §2.4).
+    #[must_use]
+    pub fn verification_token(mut self, token: impl Into<Secret>) -> Self {
+        self.verification_token = Some(token.into());
         self
     }
 }
@@ -159,5 +183,29 @@ impl fmt::Debug for SocketToken {
             .field("host", &self.uri.host_str())
             .field("expires_in", &self.expires_in)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_request_has_what_was_set_and_shows_neither_address_nor_token() {
+        let bare = DeliveryModeRequest::new(TransportKind::WebSocket);
+        assert_eq!(serde_json::to_value(&bare).unwrap(), json!({"transportType": "WebSocket"}));
+        let hook = DeliveryModeRequest::new(TransportKind::WebHook)
+            .encryption(false)
+            .address("https://app.example/hook?key=s3cret")
+            .verification_token("t0ken");
+        let sent = json!({
+            "transportType": "WebHook", "encryption": false,
+            "address": "https://app.example/hook?key=s3cret", "verificationToken": "t0ken",
+        });
+        assert_eq!(serde_json::to_value(&hook).unwrap(), sent);
+        let shown = format!("{hook:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains("t0ken"), "{shown}");
     }
 }

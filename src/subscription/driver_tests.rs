@@ -22,7 +22,7 @@ use crate::subscription::cleanup::END_WITHIN;
 use crate::subscription::continuity::Loss;
 use crate::subscription::ports::StreamItem;
 use crate::subscription::resume::{Mark, ResumeToken};
-use crate::transport::{Coverage, Frame, PossibleLoss};
+use crate::transport::{Coverage, Frame, FrameBody, LinkBatch, PossibleLoss};
 
 const MESSAGES: &str = "/restapi/v1.0/account/~/extension/~/message-store";
 
@@ -591,19 +591,44 @@ async fn an_answer_that_names_another_subscription_is_neither_adopted_nor_delete
     }
 }
 
+/// A connection that serves several subscriptions: what is routed to the wrong one neither reaches its reader nor moves
+/// its position, nor brings it to life.
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_another_subscription_is_ignored() {
+    let batch = |n, of: &str| {
+        let raw = serde_json::value::RawValue::from_string(event_text(n)).unwrap();
+        let frame = Frame::new(FrameBody::Payload(raw), SystemTime::UNIX_EPOCH);
+        let batch = LinkBatch::new(vec![frame], cursor(77_777_777_777_777_000 + n), Coverage::Pushed);
+        Ok(LinkEvent::Batch(batch.of(of.into())))
+    };
+    let world = World::new();
+    let mut subscription = world.start().await;
+    world.transport.opened(1).await;
+    world.transport.feed(1, batch(1, "another"));
+    settle().await;
+    assert_eq!(subscription.status().current().phase, Phase::Connecting);
+    world.transport.feed(1, batch(2, "sub-1"));
+    world.transport.feed(1, batch(3, "another"));
+    assert_eq!(next_uuid(&mut subscription).await, 2);
+    phase(&subscription, Phase::Live).await;
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+    world.transport.feed(1, Err(unavailable()));
+    world.transport.opened(2).await;
+    assert_eq!(world.transport.target(2).cursor, cursor(77_777_777_777_777_002));
+    world.transport.feed(2, batch(4, "sub-1"));
+    world.transport.feed(2, batch(5, "another"));
+    let unread = subscription.close().await.unread;
+    let events = unread.iter().filter(|it| matches!(it, Delivery::Notification(_))).count();
+    assert_eq!(events, 1, "at the end, too: {unread:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn p3_a_link_continues_where_the_last_one_stopped() {
     let world = World::new();
     let mut subscription = world.live().await;
-    world.transport.feed(
-        1,
-        Ok(LinkEvent::Batch {
-            frames: vec![],
-            cursor: cursor(77_777_777_777_777_777),
-            coverage: Coverage::Pushed,
-            possible_loss: None,
-        }),
-    );
+    let batch = LinkBatch::new(vec![], cursor(77_777_777_777_777_777), Coverage::Pushed);
+    world.transport.feed(1, Ok(LinkEvent::Batch(batch)));
     settle().await;
     world.transport.feed(1, Err(unavailable()));
     phase(&subscription, Phase::Reconnecting).await;

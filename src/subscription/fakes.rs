@@ -20,7 +20,7 @@ use crate::http::RateBudget;
 use crate::ids::SubscriptionId;
 use crate::kind::TransportKind;
 use crate::transport::{
-    Coverage, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport, TransportBinding,
+    Coverage, Frame, FrameBody, Link, LinkBatch, LinkEvent, PossibleLoss, Target, Transport, TransportBinding,
 };
 
 /// A call as it reached the service.
@@ -406,7 +406,7 @@ impl FakeTransport {
         let body = FrameBody::Payload(serde_json::value::RawValue::from_string(text.into()).unwrap());
         let frame = Frame::new(body, SystemTime::UNIX_EPOCH).at(position.map(Into::into));
         let cursor = cursor(self.next_token());
-        self.feed(n, Ok(LinkEvent::Batch { frames: vec![frame], cursor, coverage: whole(), possible_loss: None }))
+        self.feed(n, Ok(LinkEvent::Batch(LinkBatch::new(vec![frame], cursor, whole()))))
     }
 
     pub(super) fn batch(&self, n: usize, payloads: Vec<String>, possible_loss: Option<PossibleLoss>) -> bool {
@@ -418,7 +418,7 @@ impl FakeTransport {
             })
             .collect();
         let cursor = cursor(self.next_token());
-        self.feed(n, Ok(LinkEvent::Batch { frames, cursor, coverage: whole(), possible_loss }))
+        self.feed(n, Ok(LinkEvent::Batch(LinkBatch::new(frames, cursor, whole()).with_possible_loss(possible_loss))))
     }
 
     /// Feeds the answer to a poll that left at `asked`: events by their numbers, each with when
@@ -441,7 +441,10 @@ impl FakeTransport {
         };
         let frames = events.iter().map(frame).collect();
         let coverage = Coverage::Whole { asked };
-        self.feed(n, Ok(LinkEvent::Batch { frames, cursor: Cursor::at(at), coverage, possible_loss }))
+        self.feed(
+            n,
+            Ok(LinkEvent::Batch(LinkBatch::new(frames, Cursor::at(at), coverage).with_possible_loss(possible_loss))),
+        )
     }
 
     fn next_token(&self) -> u64 {

@@ -42,12 +42,14 @@ impl Lease {
             return Err(unusable("the service answered with another transport than the one asked for"));
         }
         let before = before.filter(|before| before.id == info.id);
-        let given = |new: &Option<Secret>, old: Option<&Secret>| {
+        let given = |new: &Option<Secret>, old: Option<&Secret>, is_needed: bool| {
             let known = new.as_ref().filter(|text| !text.expose().is_empty()).or(old).cloned();
-            if has_address { known } else { Some(Secret::new("")) }
+            if is_needed { known } else { Some(Secret::new("")) }
         };
-        let address = given(&mode.address, before.map(|lease| &lease.address));
-        let subscriber_key = given(&mode.subscriber_key, before.map(|lease| &lease.subscriber_key));
+        let address = given(&mode.address, before.map(|lease| &lease.address), has_address);
+        // An address of the app's own needs no key (websocket-and-webhooks.md §2.2).
+        let has_key = has_address && transport != TransportKind::WebHook;
+        let subscriber_key = given(&mode.subscriber_key, before.map(|lease| &lease.subscriber_key), has_key);
         Ok(Self {
             id: info.id.clone(),
             address: address.ok_or_else(|| unusable("the service answered without deliveryMode.address"))?,
@@ -58,12 +60,13 @@ impl Lease {
         })
     }
 
-    /// Whether `other` has the same address. Without addresses, each subscription counts as a separate one.
+    /// Whether `other` has the same address. Without one, and at an address of the app's own, which serves several
+    /// subscriptions, each of them counts as a separate one.
     pub(super) fn same_endpoint(&self, other: &Self) -> bool {
-        let addressed = !self.address.expose().is_empty();
+        let is_named = !self.subscriber_key.expose().is_empty();
         self.address == other.address
             && self.subscriber_key == other.subscriber_key
-            && (addressed || self.id == other.id)
+            && (is_named || self.id == other.id)
     }
 
     pub(super) fn fingerprint(&self) -> String {
@@ -243,6 +246,20 @@ mod tests {
         };
         assert!(read("a").same_endpoint(&read("a")));
         assert!(!read("a").same_endpoint(&read("b")));
+    }
+
+    #[test]
+    fn at_an_address_of_the_app_each_subscription_counts_as_a_separate_one() {
+        let read = |id: &str, address: &str| {
+            let mode = json!({"transportType": "WebHook", "encryption": false, "address": address});
+            Lease::read(&info(json!({"id": id, "deliveryMode": mode})), None, TransportKind::WebHook, true)
+        };
+        let lease = read("a", "https://app.example/hook").unwrap();
+        assert_eq!(lease.address.expose(), "https://app.example/hook");
+        assert!(lease.same_endpoint(&read("a", "https://app.example/hook").unwrap()));
+        assert!(!lease.same_endpoint(&read("b", "https://app.example/hook").unwrap()));
+        assert!(!lease.same_endpoint(&read("a", "https://app.example/other").unwrap()));
+        assert!(read("a", "").is_err());
     }
 
     #[test]

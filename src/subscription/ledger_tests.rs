@@ -650,7 +650,7 @@ async fn what_the_service_retained_over_an_outage_widens_no_gap() {
         let body = crate::transport::FrameBody::Payload(raw.unwrap());
         let frames = vec![Frame::new(body, time.now()).sent(Some(time.now() - secs(15)))];
         let (cursor, coverage) = (Cursor::at(time.now()), Coverage::Cut { asked: Instant::now() });
-        world.transport.feed(1, Ok(LinkEvent::Batch { frames, cursor, coverage, possible_loss: None }));
+        world.transport.feed(1, Ok(LinkEvent::Batch(crate::transport::LinkBatch::new(frames, cursor, coverage))));
         sleep(Duration::from_millis(600)).await;
     }
     let full = Some(PossibleLoss::BufferFull { events: 100 });

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::machine::LinkId;
+use crate::ids::SubscriptionId;
 
 /// How long the links are not read while the reader's queue is full: events wait at the service and in the network
 /// meanwhile. A gateway wants its pings answered within 10 s (websocket-and-webhooks.md, D), and a dead link shows only
@@ -46,6 +47,10 @@ pub(super) struct Links<L, O> {
     draining: Option<Draining>,
     /// Since when the links are not read.
     held_since: Option<Instant>,
+    /// Whose the addresses are that links read.
+    subscriptions: Vec<(Epoch, SubscriptionId)>,
+    /// How many batches named another subscription than that of their link.
+    misrouted: u64,
 }
 
 #[derive(Debug)]
@@ -76,7 +81,15 @@ struct Draining {
 
 impl<L, O> Links<L, O> {
     pub(super) fn new() -> Self {
-        Self { epoch: 0, opening: Vec::new(), reading: Vec::new(), draining: None, held_since: None }
+        Self {
+            epoch: 0,
+            opening: Vec::new(),
+            reading: Vec::new(),
+            draining: None,
+            held_since: None,
+            subscriptions: Vec::new(),
+            misrouted: 0,
+        }
     }
 
     /// The present address.
@@ -118,7 +131,11 @@ impl<L, O> Links<L, O> {
     }
 
     /// A link is being opened for the present address.
-    pub(super) fn open(&mut self, id: LinkId, handle: O) {
+    pub(super) fn open(&mut self, id: LinkId, subscription: SubscriptionId, handle: O) {
+        let mut subscriptions = std::mem::take(&mut self.subscriptions);
+        subscriptions.retain(|(epoch, _)| *epoch != self.epoch && self.listen_at(*epoch));
+        subscriptions.push((self.epoch, subscription));
+        self.subscriptions = subscriptions;
         self.opening.push(Opening { id, epoch: self.epoch, _handle: handle });
     }
 
@@ -175,6 +192,17 @@ impl<L, O> Links<L, O> {
     pub(super) fn is_read(&self, id: LinkId, asked: Instant) -> bool {
         let left_at = self.reading.iter().find(|reading| reading.id == id).and_then(|reading| reading.left_at);
         left_at.is_none_or(|left| asked >= left)
+    }
+
+    /// A batch came from a link to the address: how many batches were misrouted, if this one is. A connection may serve
+    /// several subscriptions, and none of them may get what belongs to another.
+    pub(super) fn misrouted(&mut self, epoch: Epoch, named: Option<&SubscriptionId>) -> Option<u64> {
+        let named = named?;
+        if self.subscriptions.iter().any(|(it, subscription)| *it == epoch && subscription == named) {
+            return None;
+        }
+        self.misrouted += 1;
+        Some(self.misrouted)
     }
 
     /// A link ended by itself.
@@ -267,7 +295,7 @@ mod tests {
     type Named = Links<&'static str, Rc<()>>;
 
     fn opened(links: &mut Named, id: LinkId, name: &'static str) {
-        links.open(id, Rc::default());
+        links.open(id, "s".into(), Rc::default());
         assert_eq!(links.opened(Instant::now(), id, name), None);
     }
 
@@ -279,7 +307,7 @@ mod tests {
     fn an_opening_that_was_given_up_is_aborted_and_its_link_closed() {
         let (mut links, now, handle) = (Named::new(), Instant::now(), Rc::new(()));
         for id in 1..=4 {
-            links.open(id, handle.clone());
+            links.open(id, "s".into(), handle.clone());
         }
         assert_eq!(links.opened(now, 1, "one"), None);
         assert!(links.not_opened(2) && !links.not_opened(2));
@@ -298,7 +326,7 @@ mod tests {
         let (mut links, start) = (Named::new(), Instant::now());
         links.begin();
         opened(&mut links, 1, "a");
-        links.open(2, Rc::default());
+        links.open(2, "s".into(), Rc::default());
         let first = links.epoch();
         assert!(links.is_present(first) && links.listen_at_present_only() && links.is_read(1, start));
         assert_eq!(links.leave(start + SECOND).map(|link| *link).collect::<Vec<_>>(), ["a"]);
@@ -315,7 +343,7 @@ mod tests {
         assert!(links.is_read(1, start + SECOND), "it was left before");
         links.ended(1);
         assert!(links.listen_at(first));
-        links.open(5, Rc::default());
+        links.open(5, "s".into(), Rc::default());
         links.close(2);
         assert!(!links.listen_at(first));
         assert_eq!(links.address_of(3), Some(first + 1));
@@ -323,7 +351,7 @@ mod tests {
         links.leave(start + 4 * SECOND).for_each(drop);
         assert!(!links.listen_at_present_only(), "one that is being opened for a former address may still read there");
         links.close(5);
-        links.open(4, Rc::default());
+        links.open(4, "s".into(), Rc::default());
         assert!(links.listen_at_present_only() && links.listen_at(links.epoch()), "one that is being opened listens");
         assert_eq!(links.take_all().count(), 0);
         assert!(!links.listen_at(links.epoch()));
@@ -354,6 +382,34 @@ mod tests {
         assert_eq!(ready(&mut links, 5_000), ["a", "b", "c"]);
         links.drain(at(5_000), |id| id == 4);
         assert_eq!(ready(&mut links, 5_000), ["a", "b", "c", "d"], "the end waits for no other");
+    }
+
+    #[test]
+    fn a_batch_that_names_another_subscription_than_that_of_its_link_is_counted() {
+        let mut links = Named::new();
+        for (id, subscription) in [(1, "a"), (2, "a"), (3, "b"), (4, "c")] {
+            if subscription != "a" {
+                links.leave(Instant::now()).for_each(drop);
+            }
+            links.open(id, subscription.into(), Rc::default());
+            links.opened(Instant::now(), id, "link");
+            if id == 3 {
+                links.ended(3);
+            }
+        }
+        for (epoch, named, count) in [
+            (0, Some("a"), None),
+            (2, Some("c"), None),
+            (0, None, None),
+            (0, Some("c"), Some(1)),
+            (2, Some("a"), Some(2)),
+            (2, Some("c"), None),
+            (2, Some("d"), Some(3)),
+            (1, Some("b"), Some(4)),
+        ] {
+            let named = named.map(SubscriptionId::from);
+            assert_eq!(links.misrouted(epoch, named.as_ref()), count, "{epoch} {named:?}");
+        }
     }
 
     #[test]

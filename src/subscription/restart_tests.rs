@@ -27,13 +27,9 @@ impl Log {
                 let raw = serde_json::value::RawValue::from_string(text).unwrap();
                 Frame::new(crate::transport::FrameBody::Payload(raw), SystemTime::UNIX_EPOCH)
             });
-            let batch = LinkEvent::Batch {
-                frames: frames.collect(),
-                cursor: cursor(Self::BASE + to),
-                coverage: Coverage::Whole { asked: Instant::now() },
-                possible_loss: None,
-            };
-            world.transport.feed(link, Ok(batch));
+            let coverage = Coverage::Whole { asked: Instant::now() };
+            let batch = crate::transport::LinkBatch::new(frames.collect(), cursor(Self::BASE + to), coverage);
+            world.transport.feed(link, Ok(LinkEvent::Batch(batch)));
             from = to;
         }
     }

@@ -118,16 +118,7 @@ pub enum LinkEvent {
         asked: Instant,
     },
     /// Events, or an answer without any.
-    Batch {
-        /// The frames, in order; may be empty.
-        frames: Vec<Frame>,
-        /// The position to continue from once all frames are queued.
-        cursor: Cursor,
-        /// What the batch proves about events that were published before it.
-        coverage: Coverage,
-        /// Why events before these frames may be missing, if so.
-        possible_loss: Option<PossibleLoss>,
-    },
+    Batch(LinkBatch),
     /// This link continues a lost connection's session. Events of the lost connection were reported before this event,
     /// and those that follow came over the new one.
     Continued {
@@ -144,6 +135,43 @@ pub enum LinkEvent {
     /// The peer will end this connection at a time that it has set: another subscription on another connection should
     /// take over before. The link continues meanwhile, and repeats this event if no other connection took over.
     Leaving,
+}
+
+/// Events of one subscription that a link read together, or an answer without any.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LinkBatch {
+    /// Whose events these are, if the link's connection serves several subscriptions. A batch that names another
+    /// subscription than the link's [`Target`] is ignored, and counted in the log.
+    pub subscription: Option<SubscriptionId>,
+    /// The frames, in order; may be empty.
+    pub frames: Vec<Frame>,
+    /// The position to continue from once all frames are queued.
+    pub cursor: Cursor,
+    /// What the batch proves about events that were published before it.
+    pub coverage: Coverage,
+    /// Why events before these frames may be missing, if so.
+    pub possible_loss: Option<PossibleLoss>,
+}
+
+impl LinkBatch {
+    /// Makes a batch of the only subscription of a connection, before which no loss is suspected.
+    #[must_use]
+    pub fn new(frames: Vec<Frame>, cursor: Cursor, coverage: Coverage) -> Self {
+        Self { subscription: None, frames, cursor, coverage, possible_loss: None }
+    }
+
+    /// Names the subscription, on a connection that serves several.
+    #[must_use]
+    pub fn of(self, subscription: SubscriptionId) -> Self {
+        Self { subscription: Some(subscription), ..self }
+    }
+
+    /// Sets why events before these frames may be missing.
+    #[must_use]
+    pub fn with_possible_loss(self, possible_loss: Option<PossibleLoss>) -> Self {
+        Self { possible_loss, ..self }
+    }
 }
 
 /// What a batch proves about events that were published before it.
@@ -215,12 +243,18 @@ impl TransportBinding {
 }
 
 /// Opens links.
+///
+/// A link belongs to one subscription. A connection that serves several, such as a poll of a group of channels or an
+/// HTTP endpoint that the service calls, stays behind the transport: it routes what it reads to its links, in batches
+/// that name their subscription. The name is the id and no channel, since a channel is a secret and moves with a
+/// renewal. An endpoint's link has no connection: [`open`](Self::open) registers the subscription, and
+/// [`Link::next`] waits for what was routed to it.
 #[async_trait]
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
     /// The kind of this transport.
     fn kind(&self) -> TransportKind;
 
-    /// The delivery mode to request at creation.
+    /// The delivery mode to request at creation, with the app's own address if the service is to call it.
     fn delivery_mode(&self) -> DeliveryModeRequest;
 
     /// Called once for each subscription, before anything else. A transport whose subscriptions live in its connection

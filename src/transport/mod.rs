@@ -11,7 +11,9 @@ mod pubnub;
 mod websocket;
 
 pub use crate::kind::TransportKind;
-pub use link::{Coverage, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport, TransportBinding};
+pub use link::{
+    Coverage, Frame, FrameBody, Link, LinkBatch, LinkEvent, PossibleLoss, Target, Transport, TransportBinding,
+};
 pub use poll::Poll;
 #[cfg(feature = "pubnub")]
 pub use pubnub::{PubNub, PubNubBuilder};

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use crate::support::pubnub::*;
-use ringcentral_events::transport::{Link, LinkEvent, PossibleLoss, PubNub, Target, Transport};
+use ringcentral_events::transport::{Link, LinkBatch, LinkEvent, PossibleLoss, PubNub, Target, Transport};
 use ringcentral_events::{Disposition, Error, ErrorKind, Secret};
 use tokio::join;
 use tokio::net::{TcpListener, TcpSocket};
@@ -477,7 +477,7 @@ async fn next_dropped_at_any_moment_loses_nothing() {
     let mut waits = (0..).map(|n: u64| Duration::from_micros(n * 37 % 900));
     while got.len() < 30 {
         match tokio::time::timeout(waits.next().unwrap(), link.next()).await {
-            Ok(Ok(LinkEvent::Batch { frames, .. })) => got.extend(frames.iter().map(shown)),
+            Ok(Ok(LinkEvent::Batch(LinkBatch { frames, .. }))) => got.extend(frames.iter().map(shown)),
             Ok(Ok(_)) | Err(_) => {}
             Ok(Err(error)) => panic!("{error:?}"),
         }

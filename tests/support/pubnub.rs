@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use ringcentral_events::Secret;
 use ringcentral_events::control::Cursor;
 use ringcentral_events::transport::{
-    Frame, FrameBody, Link, LinkEvent, PossibleLoss, PubNub, PubNubBuilder, Target, Transport,
+    Frame, FrameBody, Link, LinkBatch, LinkEvent, PossibleLoss, PubNub, PubNubBuilder, Target, Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -193,7 +193,7 @@ pub(crate) async fn batch(link: &mut Box<dyn Link>) -> (Vec<String>, Cursor, Opt
     loop {
         match soon(link.next()).await.unwrap() {
             LinkEvent::Alive | LinkEvent::At(_) => {}
-            LinkEvent::Batch { frames, cursor, possible_loss, .. } => {
+            LinkEvent::Batch(LinkBatch { frames, cursor, possible_loss, .. }) => {
                 return (frames.iter().map(shown).collect(), cursor, possible_loss);
             }
             other => panic!("{other:?}"),

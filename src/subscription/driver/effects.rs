@@ -172,9 +172,10 @@ impl Driver {
             cursor: self.active.cursor().cloned().unwrap_or_else(|| Cursor::at(self.setup.clock.wall())),
             last_good: self.active.ledger.read_at(),
         };
+        let subscription = target.subscription_id.clone();
         let opening = ops::open(self.setup.control.clone(), self.setup.transport.clone(), link, target);
         let (call, abort) = ops::abortable(self.calls.watched(opening));
-        self.links.open(link, abort);
+        self.links.open(link, subscription, abort);
         self.calls.start_passing(call);
     }
 
@@ -238,8 +239,10 @@ impl Driver {
     fn read_out(&mut self, epoch: Epoch, link: &mut dyn Link) {
         for _ in 0..READ_OUT {
             match link.next().now_or_never() {
-                Some(Ok(LinkEvent::Batch { frames, cursor, coverage, possible_loss })) => {
-                    self.batch(epoch, frames, cursor, coverage, possible_loss);
+                Some(Ok(LinkEvent::Batch(batch))) => {
+                    if let Some(batch) = self.routed(epoch, batch) {
+                        self.batch(epoch, batch);
+                    }
                 }
                 Some(Ok(LinkEvent::Continued { asked, read_to_end, buffer })) => {
                     self.continued(epoch, asked, read_to_end, buffer);

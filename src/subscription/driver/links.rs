@@ -6,11 +6,12 @@ use super::Driver;
 use crate::control::Cursor;
 use crate::delivery::GapCause;
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::ids::SubscriptionId;
 use crate::subscription::continuity::{Loss, Proof};
 use crate::subscription::links::{Epoch, Reads};
 use crate::subscription::machine::{Cause, Input, LinkId};
 use crate::subscription::ops;
-use crate::transport::{Coverage, Frame, Link, LinkEvent, PossibleLoss};
+use crate::transport::{Coverage, Link, LinkBatch, LinkEvent, PossibleLoss};
 
 impl Driver {
     pub(super) fn opened(&mut self, id: LinkId, result: Result<Box<dyn Link>>) {
@@ -76,15 +77,16 @@ impl Driver {
                 self.continued(epoch, asked, read_to_end, buffer);
             }
             Ok(LinkEvent::Leaving) => self.feed(Input::LinkLeaving { link: id }),
-            Ok(LinkEvent::Batch { frames, cursor, coverage, possible_loss }) => {
-                self.feed(if frames.is_empty() {
+            Ok(LinkEvent::Batch(batch)) => {
+                let Some(batch) = self.routed(epoch, batch) else { return };
+                self.feed(if batch.frames.is_empty() {
                     Input::LinkAlive { link: id }
                 } else {
                     Input::LinkProgress { link: id }
                 });
                 // The effects (the end of a gap) come before the events.
                 self.run_effects();
-                self.batch(epoch, frames, cursor, coverage, possible_loss);
+                self.batch(epoch, batch);
             }
         }
     }
@@ -138,14 +140,20 @@ impl Driver {
         }
     }
 
-    pub(super) fn batch(
-        &mut self,
-        epoch: Epoch,
-        frames: Vec<Frame>,
-        cursor: Cursor,
-        coverage: Coverage,
-        loss: Option<PossibleLoss>,
-    ) {
+    /// The batch, unless it names another subscription: that proves nothing about this one, not even a live link.
+    pub(super) fn routed(&mut self, epoch: Epoch, batch: LinkBatch) -> Option<LinkBatch> {
+        let Some(count) = self.links.misrouted(epoch, batch.subscription.as_ref()) else { return Some(batch) };
+        tracing::warn!(
+            count,
+            of = batch.subscription.as_ref().map(SubscriptionId::as_str),
+            subscription = self.id_for_log(),
+            "the transport routed a batch to the wrong subscription: it is ignored"
+        );
+        None
+    }
+
+    pub(super) fn batch(&mut self, epoch: Epoch, batch: LinkBatch) {
+        let LinkBatch { frames, cursor, coverage, possible_loss: loss, .. } = batch;
         let now = Instant::now();
         let is_present = self.links.is_present(epoch);
         let known = frames.first().is_some_and(|first| self.intake.has_seen(first, now));

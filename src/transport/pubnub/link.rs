@@ -18,7 +18,7 @@ use super::pace::Pace;
 use super::request::Endpoint;
 use crate::control::Cursor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{Coverage, Frame, Link, LinkEvent, PossibleLoss};
+use crate::transport::{Coverage, Frame, Link, LinkBatch, LinkEvent, PossibleLoss};
 
 /// A first poll without an answer by then is held by the service, or lost.
 const PROBE_AFTER: Duration = Duration::from_millis(250);
@@ -188,11 +188,9 @@ impl PubNubLink {
     /// A possible loss, if the present position, requested at `asked`, is of another region. A poll that is held says
     /// nothing about the region.
     fn moved(&mut self, present: &Cursor, asked: Instant) -> Option<LinkEvent> {
-        self.moves_to(present).then(|| LinkEvent::Batch {
-            frames: Vec::new(),
-            cursor: self.cursor.clone(),
-            coverage: Coverage::Cut { asked },
-            possible_loss: Some(PossibleLoss::RegionChanged),
+        self.moves_to(present).then(|| {
+            let batch = LinkBatch::new(Vec::new(), self.cursor.clone(), Coverage::Cut { asked });
+            LinkEvent::Batch(batch.with_possible_loss(Some(PossibleLoss::RegionChanged)))
         })
     }
 
@@ -278,7 +276,7 @@ impl PubNubLink {
         self.cursor = cursor.clone();
         let frames: Vec<Frame> = frames.into_iter().map(stamped(self.http.now())).collect();
         let before = before.filter(|_| !frames.is_empty());
-        let batch = LinkEvent::Batch { frames, cursor, coverage, possible_loss };
+        let batch = LinkEvent::Batch(LinkBatch::new(frames, cursor, coverage).with_possible_loss(possible_loss));
         Ok(Taken::Event(match before {
             Some(before) => {
                 self.next = Some(batch);
@@ -311,7 +309,9 @@ impl PubNubLink {
             None => (Coverage::Whole { asked: sent_at }, None),
             Some(pause) => (Coverage::Cut { asked: sent_at }, Some(PossibleLoss::BufferAged { pause })),
         };
-        Some(LinkEvent::Batch { frames: Vec::new(), cursor: self.cursor.clone(), coverage, possible_loss })
+        Some(LinkEvent::Batch(
+            LinkBatch::new(Vec::new(), self.cursor.clone(), coverage).with_possible_loss(possible_loss),
+        ))
     }
 
     /// Repeats the poll, since the next answer may be better; after some attempts moves past the answer, with its
@@ -342,7 +342,7 @@ impl PubNubLink {
             (true, true) => (Coverage::Cut { asked }, Some(PossibleLoss::RegionChanged)),
             (false, _) => (Coverage::Cut { asked }, Some(PossibleLoss::Unreadable)),
         };
-        LinkEvent::Batch { frames, cursor, coverage, possible_loss }
+        LinkEvent::Batch(LinkBatch::new(frames, cursor, coverage).with_possible_loss(possible_loss))
     }
 }
 

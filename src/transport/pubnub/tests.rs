@@ -505,7 +505,9 @@ async fn found_6_7_a_poll_answered_in_gzip_is_read_without_the_feature_agent() {
     let pubnub = PubNub::builder().origin(origin).build().unwrap();
     let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
     let frames = loop {
-        if let crate::transport::LinkEvent::Batch { frames, .. } = link.next().await.unwrap() {
+        if let crate::transport::LinkEvent::Batch(crate::transport::LinkBatch { frames, .. }) =
+            link.next().await.unwrap()
+        {
             break frames;
         }
     };
@@ -644,7 +646,10 @@ async fn scripted_with(answer: fn(usize) -> Option<&'static str>, time: bool) ->
 
 async fn batch(link: &mut Box<dyn Link>) -> (usize, String, Option<crate::transport::PossibleLoss>) {
     loop {
-        if let crate::transport::LinkEvent::Batch { frames, cursor, possible_loss, .. } = link.next().await.unwrap() {
+        if let crate::transport::LinkEvent::Batch(crate::transport::LinkBatch {
+            frames, cursor, possible_loss, ..
+        }) = link.next().await.unwrap()
+        {
             return (frames.len(), cursor.ticks().to_string(), possible_loss);
         }
     }
@@ -814,13 +819,14 @@ impl crate::http::HttpClient for Holds {
 /// Nothing is published for an hour: each poll is held, and repeated.
 #[tokio::test(start_paused = true)]
 async fn a_quiet_channel_is_no_pause() {
-    use crate::transport::{Coverage, LinkEvent};
+    use crate::transport::{Coverage, LinkBatch, LinkEvent};
 
     let pubnub = Holds::pubnub(80, true);
     let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
     let (mut proofs, mut last) = (0, tokio::time::Instant::now());
     loop {
-        let LinkEvent::Batch { frames, cursor, coverage, possible_loss } = link.next().await.unwrap() else {
+        let LinkEvent::Batch(LinkBatch { frames, cursor, coverage, possible_loss, .. }) = link.next().await.unwrap()
+        else {
             continue;
         };
         assert_eq!(possible_loss, None);
@@ -853,14 +859,14 @@ async fn a_held_poll_proves_nothing_unless_the_service_answers_beside_it() {
 /// Another region holds the poll although it has not all events of the former one (pubnub.md §7, row 8).
 #[tokio::test(start_paused = true)]
 async fn a_held_poll_proves_nothing_where_another_region_answers() {
-    use crate::transport::{Coverage, LinkEvent, PossibleLoss};
+    use crate::transport::{Coverage, LinkBatch, LinkEvent, PossibleLoss};
 
     let pubnub = Holds::with(80, true, false, 2);
     let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
     let mut seen = Vec::new();
     while seen.last() != Some(&Some(PossibleLoss::RegionChanged)) {
         match link.next().await.unwrap() {
-            LinkEvent::Batch { coverage, possible_loss, .. } => {
+            LinkEvent::Batch(LinkBatch { coverage, possible_loss, .. }) => {
                 assert_eq!(matches!(coverage, Coverage::Cut { .. }), possible_loss.is_some());
                 seen.push(possible_loss);
             }
@@ -874,7 +880,7 @@ async fn a_held_poll_proves_nothing_where_another_region_answers() {
 /// Without an event nothing else would reveal it, and each later proof would be missing.
 #[tokio::test(start_paused = true)]
 async fn a_pause_longer_than_the_buffer_lasts_is_reported_without_an_event() {
-    use crate::transport::{Coverage, LinkEvent, PossibleLoss};
+    use crate::transport::{Coverage, LinkBatch, LinkEvent, PossibleLoss};
 
     let pubnub = Holds::pubnub(80, true);
     let old = tokio::time::Instant::now();
@@ -882,7 +888,7 @@ async fn a_pause_longer_than_the_buffer_lasts_is_reported_without_an_event() {
     let mut link = pubnub.open(Target { last_good: Some(old), ..target("k", "c", None) }).await.unwrap();
     let mut seen = Vec::new();
     while seen.len() < 2 {
-        if let LinkEvent::Batch { frames, coverage, possible_loss, .. } = link.next().await.unwrap() {
+        if let LinkEvent::Batch(LinkBatch { frames, coverage, possible_loss, .. }) = link.next().await.unwrap() {
             assert!(frames.is_empty() && matches!(coverage, Coverage::Cut { .. }) == possible_loss.is_some());
             seen.push(possible_loss);
         }
@@ -958,7 +964,7 @@ async fn the_region_of_the_first_answer_belongs_to_the_position_before_it() {
     for _ in 0..2 {
         loop {
             match link.next().await.unwrap() {
-                LinkEvent::Batch { .. } => break,
+                LinkEvent::Batch(_) => break,
                 LinkEvent::At(cursor) => at.push(cursor),
                 _ => {}
             }
@@ -1055,7 +1061,7 @@ impl crate::http::HttpClient for Places {
 /// A held poll proves nothing: its connection may be dead, or another region may answer.
 #[tokio::test(start_paused = true)]
 async fn a_check_asks_for_the_present_position_and_then_again_at_the_cursor() {
-    use crate::transport::{Coverage, LinkEvent, PossibleLoss};
+    use crate::transport::{Coverage, LinkBatch, LinkEvent, PossibleLoss};
     use futures_util::FutureExt as _;
 
     for region in [Some(4), Some(7), None] {
@@ -1073,7 +1079,9 @@ async fn a_check_asks_for_the_present_position_and_then_again_at_the_cursor() {
         link.check();
         let mut next = link.next().await;
         if region == Some(7) {
-            let Ok(LinkEvent::Batch { frames, coverage, possible_loss, .. }) = next else { panic!("{next:?}") };
+            let Ok(LinkEvent::Batch(LinkBatch { frames, coverage, possible_loss, .. })) = next else {
+                panic!("{next:?}")
+            };
             assert!(frames.is_empty() && possible_loss == Some(PossibleLoss::RegionChanged));
             let Coverage::Cut { asked } = coverage else { panic!("{coverage:?}") };
             assert_eq!(asked, checked, "what was published before may be lost");
@@ -1123,6 +1131,8 @@ async fn a_check_waits_for_an_answer_that_has_begun() {
     let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
     link.check();
     let first = link.next().await.unwrap();
-    let crate::transport::LinkEvent::Batch { frames, .. } = first else { panic!("taken for a held poll: {first:?}") };
+    let crate::transport::LinkEvent::Batch(crate::transport::LinkBatch { frames, .. }) = first else {
+        panic!("taken for a held poll: {first:?}")
+    };
     assert_eq!(frames.len(), 1);
 }

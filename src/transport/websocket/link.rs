@@ -13,7 +13,7 @@ use super::state::{Continued, State};
 use crate::control::{Cursor, DeliveryModeRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::TransportKind;
-use crate::transport::{Coverage, Link, LinkEvent, PossibleLoss, Target, Transport};
+use crate::transport::{Coverage, Link, LinkBatch, LinkEvent, PossibleLoss, Target, Transport};
 
 /// How often the link repeats that another connection should take over.
 const LEAVING_AGAIN: Duration = Duration::from_secs(60);
@@ -95,7 +95,7 @@ fn batch(event_buffer: &mut EventBuffer, cursor: Cursor) -> Option<LinkEvent> {
     }
     let (frames, lost) = event_buffer.take();
     let possible_loss = (lost > 0).then_some(PossibleLoss::Overflow { events: lost });
-    Some(LinkEvent::Batch { frames, cursor, coverage: Coverage::Pushed, possible_loss })
+    Some(LinkEvent::Batch(LinkBatch::new(frames, cursor, Coverage::Pushed).with_possible_loss(possible_loss)))
 }
 
 /// The position from which another process would continue.

@@ -121,7 +121,7 @@ async fn w13_w27_foreign_messages_are_dropped_and_counted() {
     assert_eq!(call.await.unwrap().unwrap().status(), 204);
     let mut link = session.transport.open(target("s1")).await.unwrap();
     peer.event("s1", 2).await;
-    while !matches!(link.next().await.unwrap(), crate::transport::LinkEvent::Batch { frames, .. } if frames.len() == 1)
+    while !matches!(link.next().await.unwrap(), crate::transport::LinkEvent::Batch(crate::transport::LinkBatch { frames, .. }) if frames.len() == 1)
     {
     }
     let stats = client.stats();
