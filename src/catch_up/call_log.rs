@@ -264,7 +264,9 @@ impl CallLogSync {
         let (synced, mut position) =
             self.start(ask, self.before(from).saturating_sub(LONG_CALL).max(earliest), PAGE).await?;
         let skew = synced.sync_info.clocks(&self.clock).1;
+        // The position is by the service's clock: this machine's may have been set since the gap began.
         let from_there = time::shift(from, skew);
+        let from_there = held.map_or(from_there, |held| held.time.min(from_there));
         position = match held {
             Some(held) => position.after(held, ask.since.map(|since| time::shift(since, skew))),
             None => CallPosition { first: from_there, ..position },

@@ -278,7 +278,13 @@ impl MessageSync {
             // Messages before the last start were read after it. So a service that accepts no position at all does not
             // cause a busy loop.
             (since, Some(held)) if held.types == types(ask.filters) && held.has_read(since) => Some(held.time),
-            (Some(since), _) => Some(time::shift(since, skew).saturating_sub(OVERLAP)),
+            // As the incremental sync would have, from the position: that is by the service's clock, and this machine's may
+            // have been set since the gap began.
+            (Some(since), held) => {
+                let since = time::shift(since, skew);
+                let held = held.filter(|held| held.types == types(ask.filters));
+                Some(held.map_or(since, |held| held.time.min(since)).saturating_sub(OVERLAP))
+            }
             (None, Some(held)) => Some(held.time.saturating_sub(OVERLAP)),
             (None, None) => ask.made.map(|made| time::shift(made, skew).saturating_sub(OVERLAP)),
         };

@@ -131,3 +131,14 @@ async fn earlier_calls_are_not_delivered() {
         assert_eq!(lines(&it.sync(None).await), [""; 0], "{refuse}");
     }
 }
+
+/// The gap began by the clock of another process, and no answer has the service's time.
+#[tokio::test]
+async fn a_clock_that_was_set_back_hides_no_call_from_a_full_sync() {
+    let sandbox = quick().start().await.unwrap();
+    let mut it = Follower::begin(CallLogSync::new(client(&sandbox)), [EventFilter::missed_calls()]).await;
+    let gap = now();
+    sandbox.trigger(&missed("+1"));
+    sandbox.knobs(|knobs| (knobs.clock_skew_ms, knobs.account.refuse_call_log_tokens) = (3_600_000, true));
+    assert_eq!(lines(&it.sync(Some(gap)).await), ["missed +1"]);
+}

@@ -311,3 +311,14 @@ async fn clocks_that_differ_by_an_hour_find_the_same_messages() {
         assert_eq!(lines(&it.sync(Some(gap)).await), ["SMS new 1 updated 0 ids 1 Alive", "sms two"]);
     }
 }
+
+/// The gap began by the clock of another process, and no answer has the service's time.
+#[tokio::test]
+async fn a_clock_that_was_set_back_hides_no_message_from_a_full_sync() {
+    let sandbox = free().start().await.unwrap();
+    let mut it = Follower::begin(MessageSync::new(client(&sandbox)), [EventFilter::instant_message()]).await;
+    let gap = now();
+    sandbox.trigger(&sms("one"));
+    sandbox.knobs(|knobs| (knobs.clock_skew_ms, knobs.account.refuse_message_tokens) = (3_600_000, true));
+    assert_eq!(lines(&it.sync(Some(gap)).await), ["sms one"]);
+}

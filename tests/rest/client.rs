@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use crate::support::scripted::{Reply, Scripted, texts_of};
 use ringcentral_events::auth::{AccessToken, OAuth, StaticToken, TokenFn, TokenProvider};
+use ringcentral_events::http::{HttpClient, HttpError, HttpRequest, HttpResponse};
 use ringcentral_events::policy::BackoffPolicy;
 use ringcentral_events::rest::{Client, ClientBuilder, Method};
-use ringcentral_events::{Disposition, Error, ErrorKind};
+use ringcentral_events::{Disposition, Error, ErrorKind, System};
+use tokio::time::Instant;
 
 const TOKEN: &str = "t0ps3cret";
 
@@ -228,12 +230,26 @@ async fn logins_and_calls_share_one_budget() {
     assert_eq!((error.kind(), server.lines().len()), (ErrorKind::RateLimited, 1));
 }
 
-#[tokio::test]
+/// A service that answers nothing, in virtual time; and how many requests it got.
+#[derive(Debug, Default)]
+struct Hanging(AtomicUsize);
+
+#[async_trait::async_trait]
+impl HttpClient for Hanging {
+    async fn send(&self, _request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_ends_at_its_deadline_and_is_ambiguous() {
-    let server = always(Reply::Hang).await;
-    let error =
-        client(&server).request(Method::GET, "/x").deadline(Duration::from_millis(100)).send().await.unwrap_err();
-    assert_eq!((error.kind(), error.is_ambiguous(), server.seen().len()), (ErrorKind::Timeout, true, 1));
+    let (http, begin) = (Arc::new(Hanging::default()), Instant::now());
+    let client = Client::builder(StaticToken::new(AccessToken::new(TOKEN))).server("https://sim.example");
+    let client = client.system(System::new().with_http(http.clone())).build().unwrap();
+    let error = client.request(Method::GET, "/x").deadline(Duration::from_millis(100)).send().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Timeout, true));
+    assert_eq!((begin.elapsed().as_millis(), http.0.load(Ordering::Relaxed)), (100, 1));
 }
 
 #[tokio::test]
