@@ -13,6 +13,7 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::elements;
 use crate::http::Answer;
 use crate::http::envelope::{self, retry_after};
+use crate::policy::LONGEST_POLL_PAUSE;
 use crate::salvage::{self, Parts};
 use crate::secret::Secret;
 
@@ -195,7 +196,7 @@ pub(crate) fn error(what: &str, answer: &Answer, secrets: &[&Secret]) -> Error {
 
 /// The wait that the service asks for, with a cap.
 pub(crate) fn wait_asked_for(headers: &HeaderMap) -> Option<Duration> {
-    retry_after(headers).map(|wait| wait.min(machine::MAX_RETRY_AFTER))
+    retry_after(headers).map(|wait| wait.min(LONGEST_POLL_PAUSE))
 }
 
 /// Classifies a poll's answer without a batch for the machine.

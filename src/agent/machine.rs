@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::delivery::{Certainty, GapCause};
-use crate::policy::BackoffPolicy;
+use crate::policy::{BackoffPolicy, LONGEST_POLL_PAUSE, doubled};
 use crate::status::Phase;
 
 /// Consecutive immediate empty answers before polls are paced.
@@ -17,8 +17,6 @@ const QUICK_WAIT_MAX: Duration = Duration::from_secs(10);
 const TIMEOUT_WHILE_FAILING: Duration = Duration::from_secs(1);
 /// The shortest wait after a failure.
 const MIN_WAIT: Duration = Duration::from_millis(500);
-/// The longest inactivity timeout of a session: a server that asks for a longer pause asks for the session's end.
-pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// A connection that breaks sooner was closed while it was idle.
 const BROKEN_AT_ONCE: Duration = Duration::from_secs(1);
 /// Oversized answers before the session is joined again to move past them.
@@ -427,10 +425,8 @@ impl Machine {
     fn pace(&mut self, elapsed: Duration, now: Instant) {
         let took_its_time = self.timeout() > Duration::ZERO && elapsed >= self.timeout() / 2;
         self.quick = if took_its_time { 0 } else { self.quick.saturating_add(1) };
-        self.not_before = self.quick.checked_sub(QUICK_ANSWERS).map(|over| {
-            let wait = QUICK_WAIT.saturating_mul(1_u32.checked_shl(over).unwrap_or(u32::MAX));
-            now + wait.min(QUICK_WAIT_MAX)
-        });
+        self.not_before =
+            self.quick.checked_sub(QUICK_ANSWERS).map(|over| now + doubled(QUICK_WAIT, over, QUICK_WAIT_MAX));
     }
 
     fn too_large(&mut self, now: Instant, random: f64) -> Report {
@@ -463,7 +459,7 @@ impl Machine {
 
     fn failed(&mut self, retry_after: Option<Duration>, now: Instant, random: f64) {
         let since = *self.failing_since.get_or_insert(now);
-        let asked = retry_after.map(|after| after.min(MAX_RETRY_AFTER));
+        let asked = retry_after.map(|after| after.min(LONGEST_POLL_PAUSE));
         let wait = self.rules.backoff.delay(self.failures, asked, random).max(MIN_WAIT);
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now + wait);

@@ -498,12 +498,8 @@ impl Shared {
         let asked_at = (Instant::now(), self.system.now());
         // The first attempt gets half of the time, so that a second one fits.
         let deadline = deadline.min(asked_at.0 + self.app.deadline / 2);
-        let answer = match self.http.exchange(request, deadline).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(unanswered(permit, error)),
-        };
+        let answer = permit.exchange(&self.http, request, deadline).await.map_err(Refusal::Failed)?;
         let status = answer.status.as_u16();
-        permit.answered(&Method::POST, TOKEN_PATH, status, &answer.headers);
         if answer.status.is_success() {
             let owner = Owner { server: self.app.server.as_str(), client_id: &self.app.client_id };
             return read_session(&answer.body, owner, previous, asked_at).map_err(Refusal::Failed);
@@ -541,15 +537,7 @@ impl Shared {
         let form = revoke_form(token, self.app.client(assertion.as_ref(), false));
         let request = self.app.post(REVOKE_PATH, form)?;
         let permit = self.budget.admit(&Method::POST, REVOKE_PATH, deadline).await?;
-        let answer = match self.http.exchange(request, deadline).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                permit.failed(&error);
-                return Err(error);
-            }
-        };
-        permit.answered(&Method::POST, REVOKE_PATH, answer.status.as_u16(), &answer.headers);
-        Ok(answer.status.as_u16())
+        Ok(permit.exchange(&self.http, request, deadline).await?.status.as_u16())
     }
 }
 

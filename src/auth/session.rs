@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::AccessToken;
 use super::store::StoredTokens;
 use crate::error::{Disposition, Error, ErrorKind};
-use crate::policy::BackoffPolicy;
+use crate::policy::{BackoffPolicy, doubled};
 
 /// How long before expiry a token is renewed (RingCentral's JavaScript SDK: 60 s).
 const LEAD: Duration = Duration::from_secs(60);
@@ -84,7 +84,7 @@ impl Hold {
         let passes = matches!(error.disposition(), Disposition::Retry { .. });
         if passes && !error.sent_nothing() {
             let asked = error.retry_after().unwrap_or_default().min(BackoffPolicy::MAX_RETRY_AFTER);
-            let wait = asked.max(pause(self.failures));
+            let wait = asked.max(doubled(PAUSE, self.failures, PAUSE_CAP));
             self.until = Some((now + wait, error.clone()));
             self.failures = self.failures.saturating_add(1);
         }
@@ -113,11 +113,6 @@ impl Hold {
         let held = held.with_code(error.code().map(str::to_owned)).with_source(error.clone());
         Some(held.with_disposition(Disposition::Retry { after: Some(*until - now) }))
     }
-}
-
-/// The delay after `failures` earlier ones.
-fn pause(failures: u32) -> Duration {
-    PAUSE.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(PAUSE_CAP)
 }
 
 /// The state of a login.
@@ -175,7 +170,7 @@ impl Phase {
         if let Self::Live { not_before, failures, .. } = self {
             // A user's store may request any delay.
             let asked = error.retry_after().unwrap_or_default().min(BackoffPolicy::MAX_RETRY_AFTER);
-            *not_before = Some(now + asked.max(pause(*failures)));
+            *not_before = Some(now + asked.max(doubled(PAUSE, *failures, PAUSE_CAP)));
             *failures = failures.saturating_add(1);
         }
     }

@@ -19,7 +19,7 @@ use super::object::User;
 use super::signature::{SIGNATURE_HEADER, Signer};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::http::envelope::wait_asked_for;
-use crate::http::retry::{Attempts, Idempotency, Step, next_step};
+use crate::http::retry::{Attempts, Idempotency, Next};
 use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects, USER_AGENT};
 use crate::policy::BackoffPolicy;
 use crate::secret::Secret;
@@ -204,7 +204,7 @@ impl SendApi {
             return Err(Error::config(format!("the action is larger than {REQUEST_LIMIT} bytes; nothing was sent")));
         }
         let body = Bytes::from(body);
-        let mut attempts = Attempts::default();
+        let mut attempts = Attempts::new(repeat, self.0.backoff, deadline);
         loop {
             self.pass_pause(repeat, deadline).await?;
             let error = match self.attempt(&body, deadline).await {
@@ -216,14 +216,10 @@ impl SendApi {
             {
                 self.pause(wait);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            match next_step(&error, repeat, attempts, &self.0.backoff, self.0.system.jitter(), left) {
-                Step::Wait(wait) => {
-                    tracing::debug!(%error, ?wait, action, "repeating");
-                    attempts.repeats += 1;
-                    tokio::time::sleep(wait).await;
-                }
-                Step::Refresh | Step::GiveUp => return Err(error),
+            match attempts.after(error, self.0.system.jitter()).await? {
+                Next::Repeat => {}
+                // There is no token to replace.
+                Next::Refresh(error) => return Err(error),
             }
         }
     }

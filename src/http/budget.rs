@@ -11,7 +11,9 @@ use http::{HeaderMap, Method};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::bounded::{Answer, BoundedClient};
 use super::envelope::{WAIT_FLOOR, date, wait_asked_for};
+use super::exchange::HttpRequest;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::waiting::{self, WaitCause};
 
@@ -318,6 +320,30 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
+    /// Sends the admitted request, and records its outcome.
+    pub(crate) async fn exchange(
+        self,
+        http: &BoundedClient,
+        request: HttpRequest,
+        deadline: Instant,
+    ) -> Result<Answer> {
+        let (method, url, started) = (request.method().clone(), request.url().clone(), Instant::now());
+        let outcome = http.exchange(request, deadline).await;
+        let (took, path) = (started.elapsed(), url.path());
+        match &outcome {
+            Ok(answer) => {
+                let status = answer.status.as_u16();
+                tracing::debug!(status, ?took, %method, path, "answer");
+                self.answered(&method, path, status, &answer.headers);
+            }
+            Err(error) => {
+                tracing::debug!(%error, ?took, %method, path, "no response");
+                self.failed(error);
+            }
+        }
+        outcome
+    }
+
     /// Records the response, which ends the request.
     pub(crate) fn answered(mut self, method: &Method, path: &str, status: u16, headers: &HeaderMap) {
         self.is_over = true;

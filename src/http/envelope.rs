@@ -139,13 +139,18 @@ pub(crate) fn wait_asked_for(status: u16, headers: &HeaderMap) -> Option<Duratio
     if status == 429 { asked.or(Some(PENALTY)) } else { asked }
 }
 
-/// `Retry-After` as seconds, or as a date relative to the response's `Date`.
+/// The wait in the response's `Retry-After`.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    wait_of(|name| headers.get(name)?.to_str().ok())
+}
+
+/// `Retry-After` as seconds, or as a date relative to the response's `Date`: the two are of one clock.
+pub(crate) fn wait_of<'a>(header: impl Fn(&'static str) -> Option<&'a str>) -> Option<Duration> {
+    let text = header("retry-after")?.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         return (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
     }
-    let wait = http_date(text)? - date(headers)?;
+    let wait = http_date(text)? - http_date(header("date")?.trim())?;
     Some(wait.try_into().unwrap_or(Duration::ZERO))
 }
 

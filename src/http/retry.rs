@@ -1,9 +1,12 @@
-//! Decides whether a call is retried. Pure.
+//! Decides whether a call is retried, and waits for the next attempt.
 
 use std::time::Duration;
 
-use crate::error::{Disposition, Error};
+use tokio::time::Instant;
+
+use crate::error::{Disposition, Error, Result};
 use crate::policy::BackoffPolicy;
+use crate::waiting;
 
 /// The retry policy's "up to 3 times".
 const REPEATS: u32 = 3;
@@ -19,50 +22,80 @@ pub(crate) enum Idempotency {
     Never,
 }
 
-/// The attempts so far.
-#[derive(Clone, Copy, Debug, Default)]
+/// The attempts of one call.
+#[derive(Debug)]
 pub(crate) struct Attempts {
-    pub(crate) repeats: u32,
-    pub(crate) refreshed: bool,
+    idempotency: Idempotency,
+    backoff: BackoffPolicy,
+    deadline: Instant,
+    repeats: u32,
+    refreshed: bool,
+}
+
+/// The next attempt.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// With the same token.
+    Repeat,
+    /// With another token than the one that was refused with this error.
+    Refresh(Error),
+}
+
+impl Attempts {
+    pub(crate) fn new(idempotency: Idempotency, backoff: BackoffPolicy, deadline: Instant) -> Self {
+        Self { idempotency, backoff, deadline, repeats: 0, refreshed: false }
+    }
+
+    /// Waits until the next attempt may be made; `Err` with the error of this one if there is none. `random` in `0..1`
+    /// is the share of the longest pause.
+    pub(crate) async fn after(&mut self, error: Error, random: f64) -> Result<Next> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match self.step(&error, random, left) {
+            Step::Refresh => {
+                self.refreshed = true;
+                Ok(Next::Refresh(error))
+            }
+            Step::Wait(wait) => {
+                tracing::debug!(%error, ?wait, "repeating");
+                self.repeats += 1;
+                waiting::pause(wait, &error).await;
+                Ok(Next::Repeat)
+            }
+            Step::GiveUp => Err(error),
+        }
+    }
+
+    /// The step after `error`, with `left` until the call's deadline.
+    fn step(&self, error: &Error, random: f64, left: Duration) -> Step {
+        match error.disposition() {
+            Disposition::Refresh if !self.refreshed => Step::Refresh,
+            Disposition::Retry { after } => {
+                let allowed = match self.idempotency {
+                    Idempotency::Safe => true,
+                    Idempotency::IfUndone => !error.is_ambiguous(),
+                    Idempotency::Never => false,
+                };
+                let wait = self.backoff.delay(self.repeats, after, random);
+                if allowed && self.repeats < REPEATS && wait < left { Step::Wait(wait) } else { Step::GiveUp }
+            }
+            Disposition::Refresh
+            | Disposition::Fatal
+            | Disposition::Recreate
+            | Disposition::Prune
+            | Disposition::Resync => Step::GiveUp,
+        }
+    }
 }
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+enum Step {
     /// Get another token, then retry.
     Refresh,
     /// Retry after this delay.
     Wait(Duration),
     /// Return the error to the caller.
     GiveUp,
-}
-
-/// The step after `error`, with `left` until the call's deadline.
-pub(crate) fn next_step(
-    error: &Error,
-    repeat: Idempotency,
-    attempts: Attempts,
-    backoff: &BackoffPolicy,
-    random: f64,
-    left: Duration,
-) -> Step {
-    match error.disposition() {
-        Disposition::Refresh if !attempts.refreshed => Step::Refresh,
-        Disposition::Retry { after } => {
-            let allowed = match repeat {
-                Idempotency::Safe => true,
-                Idempotency::IfUndone => !error.is_ambiguous(),
-                Idempotency::Never => false,
-            };
-            let wait = backoff.delay(attempts.repeats, after, random);
-            if allowed && attempts.repeats < REPEATS && wait < left { Step::Wait(wait) } else { Step::GiveUp }
-        }
-        Disposition::Refresh
-        | Disposition::Fatal
-        | Disposition::Recreate
-        | Disposition::Prune
-        | Disposition::Resync => Step::GiveUp,
-    }
 }
 
 #[cfg(test)]
@@ -73,7 +106,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn step(error: &Error, repeat: Idempotency, repeats: u32, refreshed: bool, left: Duration) -> Step {
-        next_step(error, repeat, Attempts { repeats, refreshed }, &BackoffPolicy::default(), 1.0, left)
+        let attempts = Attempts::new(repeat, BackoffPolicy::default(), Instant::now());
+        Attempts { repeats, refreshed, ..attempts }.step(error, 1.0, left)
     }
 
     #[test]
@@ -116,5 +150,21 @@ mod tests {
             assert_eq!(step(&error, repeat, 3, false, Duration::ZERO), Step::Refresh);
             assert_eq!(step(&error, repeat, 0, true, SECOND), Step::GiveUp);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_repeat_waits_longer_and_a_token_is_replaced_once() {
+        let begun = Instant::now();
+        let mut attempts = Attempts::new(Idempotency::Safe, BackoffPolicy::default(), begun + SECOND * 9);
+        let refused = || Error::new(ErrorKind::Auth, "x").with_disposition(Disposition::Refresh);
+        assert!(matches!(attempts.after(refused(), 1.0).await, Ok(Next::Refresh(_))));
+        assert_eq!(attempts.after(refused(), 1.0).await.unwrap_err().kind(), ErrorKind::Auth);
+        for waited in [200, 600, 1_400] {
+            let failed = Error::new(ErrorKind::Service, "x");
+            assert!(matches!(attempts.after(failed, 1.0).await, Ok(Next::Repeat)));
+            assert_eq!(begun.elapsed(), Duration::from_millis(waited));
+        }
+        let failed = Error::new(ErrorKind::Service, "x");
+        assert_eq!(attempts.after(failed, 1.0).await.unwrap_err().kind(), ErrorKind::Service);
     }
 }

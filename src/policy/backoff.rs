@@ -67,10 +67,14 @@ impl BackoffPolicy {
     }
 
     fn ceiling(&self, attempt: u32) -> Duration {
-        let factor = 1_u32.checked_shl(attempt).unwrap_or(u32::MAX);
         // Bounded before `mul_f64`, which panics beyond `Duration::MAX`.
-        self.base.saturating_mul(factor).min(self.cap).min(Self::MAX_RETRY_AFTER)
+        doubled(self.base, attempt, self.cap.min(Self::MAX_RETRY_AFTER))
     }
+}
+
+/// `first`, twice as long after each of `times` earlier attempts, at most `last`.
+pub(crate) fn doubled(first: Duration, times: u32, last: Duration) -> Duration {
+    first.saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX)).min(last)
 }
 
 impl Default for BackoffPolicy {

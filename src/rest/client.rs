@@ -14,12 +14,11 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard::guarded;
 use crate::http::budget::Permit;
 use crate::http::envelope::error_from;
-use crate::http::retry::{Attempts, Step, next_step};
+use crate::http::retry::{Attempts, Next};
 use crate::http::{BoundedClient, PRODUCTION, RateBudget, Redirects, USER_AGENT, server_url};
 use crate::policy::BackoffPolicy;
 use crate::registry::Registry;
 use crate::system::System;
-use crate::waiting;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -106,7 +105,7 @@ impl Client {
 
     pub(super) async fn run(&self, call: &Call) -> Result<Response> {
         let deadline = Instant::now() + call.deadline;
-        let mut attempts = Attempts::default();
+        let mut attempts = Attempts::new(call.repeat, self.0.backoff, deadline);
         let mut renewed = None;
         loop {
             let token = match renewed.take() {
@@ -118,18 +117,9 @@ impl Client {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            let left = deadline.saturating_duration_since(Instant::now());
-            match next_step(&error, call.repeat, attempts, &self.0.backoff, self.0.system.jitter(), left) {
-                Step::Refresh => {
-                    attempts.refreshed = true;
-                    renewed = Some(self.renew(&token, deadline, error).await?);
-                }
-                Step::Wait(wait) => {
-                    tracing::debug!(%error, ?wait, method = %call.method, path = call.path(), "repeating");
-                    attempts.repeats += 1;
-                    waiting::pause(wait, &error).await;
-                }
-                Step::GiveUp => return Err(last_word(error)),
+            match attempts.after(error, self.0.system.jitter()).await.map_err(last_word)? {
+                Next::Refresh(error) => renewed = Some(self.renew(&token, deadline, error).await?),
+                Next::Repeat => {}
             }
         }
     }
@@ -137,19 +127,8 @@ impl Client {
     async fn attempt(&self, call: &Call, token: &AccessToken, permit: Permit, deadline: Instant) -> Result<Response> {
         let request = call.build(&bearer(token)?);
         let started = Instant::now();
-        let outcome = self.0.http.exchange(request, deadline).await;
-        let took = started.elapsed();
-        let answer = match outcome {
-            Ok(answer) => answer,
-            Err(error) => {
-                tracing::debug!(%error, ?took, method = %call.method, path = call.path(), "no response");
-                permit.failed(&error);
-                return Err(error);
-            }
-        };
+        let answer = permit.exchange(&self.0.http, request, deadline).await?;
         let status = answer.status.as_u16();
-        tracing::debug!(status, ?took, method = %call.method, path = call.path(), "answer");
-        permit.answered(&call.method, call.path(), status, &answer.headers);
         // 304 answers a condition set by the caller.
         if answer.status.is_success() || status == 304 {
             return Ok(Response::new(answer, started));

@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::policy::LONGEST_WAIT;
+use crate::policy::{LONGEST_WAIT, doubled};
 
 /// The longest wait before the first transport is tried again, after any number of vain attempts.
 const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
 /// An earlier transport that could not connect now is not tried for this long.
 const PUT_OFF: Duration = Duration::from_secs(10);
-/// The most doublings of a wait.
-const DOUBLINGS: u32 = 16;
 
 /// The settings.
 #[derive(Clone, Copy, Debug)]
@@ -88,10 +86,7 @@ impl Failover {
     }
 
     fn wait(&self) -> Duration {
-        self.terms
-            .back_after
-            .saturating_mul(2_u32.pow(self.in_vain.min(DOUBLINGS)))
-            .min(LONGEST.max(self.terms.back_after))
+        doubled(self.terms.back_after, self.in_vain, LONGEST.max(self.terms.back_after))
     }
 
     /// When [`due`](Self::due) has an answer, as things are.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::continuity::Span;
+use crate::policy::doubled;
 
 /// How long events wait for an answer: longer than one call and its repeats take at a service that answers at all.
 const WAIT: Duration = Duration::from_secs(30);
@@ -70,14 +71,14 @@ impl KeyWait {
     /// The request failed, or was not sent: that says nothing about the key.
     pub(super) fn failed(&mut self, now: Instant) {
         self.asking = false;
-        self.ask_at = Some(now + grown(FIRST_PAUSE, self.failures, LAST_PAUSE));
+        self.ask_at = Some(now + doubled(FIRST_PAUSE, self.failures, LAST_PAUSE));
         self.failures = self.failures.saturating_add(1);
     }
 
     /// The service answered with a key, which was known before unless `is_new`.
     pub(super) fn answered(&mut self, now: Instant, is_new: bool) {
         let useless = if is_new { 0 } else { self.useless.saturating_add(1) };
-        let settled_until = (!is_new).then(|| now + grown(FIRST_CHECK, self.useless, LAST_CHECK));
+        let settled_until = (!is_new).then(|| now + doubled(FIRST_CHECK, self.useless, LAST_CHECK));
         *self = Self { seen: self.seen, settled_until, useless, ..Self::default() };
     }
 
@@ -93,10 +94,6 @@ impl KeyWait {
         let ask_at = self.ask_at.filter(|_| !self.asking);
         Some(ask_at.map_or(gives_up, |at| at.min(gives_up)))
     }
-}
-
-fn grown(first: Duration, times: u32, last: Duration) -> Duration {
-    first.saturating_mul(1 << times.min(10)).min(last)
 }
 
 /// Undecrypted events that were delivered and are not reported as a gap yet.

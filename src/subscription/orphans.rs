@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::ids::SubscriptionId;
+use crate::policy::doubled;
 
 /// The pause before the second attempt; each further one is twice as long, up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -60,9 +61,9 @@ impl Orphans {
     /// Its deletion failed; `may_pass`: transiently.
     pub(super) fn failed(&mut self, id: &SubscriptionId, may_pass: bool, now: Instant) {
         if let Some(orphan) = self.0.iter_mut().find(|orphan| orphan.id == *id) {
-            let pause = PAUSE.saturating_mul(1_u32.checked_shl(orphan.failures).unwrap_or(u32::MAX));
+            let pause = doubled(PAUSE, orphan.failures, LONGEST_PAUSE);
             orphan.failures = orphan.failures.saturating_add(1);
-            orphan.state = if may_pass { State::Waiting(now + pause.min(LONGEST_PAUSE)) } else { State::Refused };
+            orphan.state = if may_pass { State::Waiting(now + pause) } else { State::Refused };
         }
         self.0.retain(|orphan| orphan.until > now);
     }

@@ -586,7 +586,7 @@ proptest! {
         let mut open = false;
         for (answer, seconds, random) in answers {
             let wait = run.wait();
-            prop_assert!(wait <= MAX_RETRY_AFTER);
+            prop_assert!(wait <= LONGEST_POLL_PAUSE);
             match run.next() {
                 Next::Poll { timeout } => prop_assert!(timeout <= Duration::from_secs(60)),
                 Next::Refresh => run.machine.refreshed(),

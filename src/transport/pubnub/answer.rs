@@ -8,17 +8,14 @@ use ::pubnub::core::PubNubError;
 use ::pubnub::subscribe::SubscriptionCursor;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
 use super::request::{cursor, timetoken};
 use crate::control::Cursor;
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::http::envelope::wait_of;
+use crate::policy::LONGEST_POLL_PAUSE;
 use crate::salvage::{elements, fields, unwrapped};
 use crate::transport::FrameBody;
-
-/// The longest `Retry-After` to obey. After a longer wait the service's buffer would no longer hold the messages.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// The most bytes of an unreadable text that are delivered.
 const LONGEST_TEXT: usize = 64 << 10;
@@ -61,12 +58,15 @@ pub(super) struct Message {
     pub(super) sent_at: Option<SystemTime>,
 }
 
-/// Reads the service's answer; `now` is the wall clock's time, for a `Retry-After` that names a date.
+/// Reads the service's answer.
 ///
 /// An error leaves the position unchanged. Its disposition is `Recreate` where the service says that it does not know,
 /// or does not serve, this channel, and `Retry` where the cause may pass; it never contains text of the answer.
-pub(super) fn read(status: u16, headers: &HashMap<String, String>, body: &[u8], now: SystemTime) -> Result<Read> {
-    let after = || headers.get("retry-after").and_then(|value| retry_after(value, now));
+pub(super) fn read(status: u16, headers: &HashMap<String, String>, body: &[u8]) -> Result<Read> {
+    let after = || {
+        // After a longer wait the service's buffer would no longer hold the messages.
+        wait_of(|name| headers.get(name).map(String::as_str)).map(|wait| wait.min(LONGEST_POLL_PAUSE))
+    };
     if status != 200 {
         return Err(refused(status, after()));
     }
@@ -107,18 +107,6 @@ fn refused(status: u16, after: Option<Duration>) -> Error {
         _ => (ErrorKind::Protocol, retry, "the answer does not come from PubNub"),
     };
     Error::new(kind, message).with_status(status).with_disposition(disposition)
-}
-
-/// `Retry-After`, seconds or a date, capped.
-fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    let wait = if value.bytes().all(|byte| byte.is_ascii_digit()) && !value.is_empty() {
-        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
-    } else {
-        let date = SystemTime::from(OffsetDateTime::parse(value, &Rfc2822).ok()?);
-        date.duration_since(now).unwrap_or_default()
-    };
-    Some(wait.min(LONGEST_RETRY_AFTER))
 }
 
 /// Why an answer with status 200 is unusable.

@@ -18,6 +18,7 @@ use super::pace::Pace;
 use super::request::Endpoint;
 use crate::control::Cursor;
 use crate::error::{Error, ErrorKind, Result};
+use crate::policy::doubled;
 use crate::transport::{Coverage, Frame, Link, LinkBatch, LinkEvent, PossibleLoss};
 
 /// A first poll without an answer by then is held by the service, or lost.
@@ -177,7 +178,7 @@ impl PubNubLink {
         let present = async move {
             let response = timeout(PRESENT_WITHIN, http.send(request)).await.ok()?.ok()?;
             let body = response.body.as_deref().unwrap_or_default();
-            match answer::read(response.status, &response.headers, body, http.now()).ok()? {
+            match answer::read(response.status, &response.headers, body).ok()? {
                 Read::Whole(Answer { cursor, .. }) => Some(cursor),
                 Read::Damaged(_) => None,
             }
@@ -222,7 +223,7 @@ impl PubNubLink {
         let read = match answer {
             Ok(response) => {
                 let body = response.body.as_deref().unwrap_or_default();
-                answer::read(response.status, &response.headers, body, self.http.now())
+                answer::read(response.status, &response.headers, body)
             }
             Err(error) => Err(answer::failure(&error)),
         };
@@ -321,7 +322,7 @@ impl PubNubLink {
         self.damaged += 1;
         debug!(tries = self.damaged, messages = damaged.frames.len(), "part of PubNub's answer cannot be read");
         if self.damaged < DAMAGED_TRIES {
-            self.pause = Some(Box::pin(sleep(DAMAGED_PAUSE * 2_u32.pow(self.damaged))));
+            self.pause = Some(Box::pin(sleep(doubled(DAMAGED_PAUSE, self.damaged, Duration::MAX))));
             return Taken::Again;
         }
         match damaged.cursor.clone().filter(|cursor| *cursor != self.cursor) {

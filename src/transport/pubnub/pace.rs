@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::policy::doubled;
+
 /// An answer after this long was held, as the answer to a long poll should be.
 const HELD: Duration = Duration::from_millis(50);
 const FIRST_GAP: Duration = Duration::from_millis(100);
@@ -22,8 +24,8 @@ impl Pace {
             self.idle = 0;
             return None;
         }
-        let gap = FIRST_GAP.saturating_mul(1 << self.idle.min(8));
+        let gap = doubled(FIRST_GAP, self.idle, LONGEST_GAP);
         self.idle = self.idle.saturating_add(1);
-        Some(gap.min(LONGEST_GAP))
+        Some(gap)
     }
 }
