@@ -42,6 +42,7 @@ mod report;
 mod resume;
 mod routes;
 mod setup;
+mod source;
 mod stream;
 mod subjects;
 

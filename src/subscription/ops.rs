@@ -11,10 +11,10 @@ use tokio::time::{Instant, timeout};
 use super::lease;
 use super::machine::{LinkId, Op};
 use super::reconcile::Turn;
-use crate::catch_up::{CatchUp, SyncPage, SyncRequest, SyncToken};
+use super::source::Query;
+use crate::catch_up::{SyncPage, SyncRequest, SyncToken};
 use crate::control::{ControlPlane, CreateSubscription, Cursor, Deletion, SubscriptionInfo};
 use crate::error::{Disposition, Error, ErrorKind, Result};
-use crate::event::EventFilter;
 use crate::guard::guarded;
 use crate::ids::SubscriptionId;
 use crate::transport::{Link, Target, Transport};
@@ -401,7 +401,7 @@ pub(super) fn open(
     caught(TRANSPORT, call, move |error| Done::Opened { link, result: Err(error) })
 }
 
-pub(super) fn begin(source: Arc<dyn CatchUp>, filters: Arc<[EventFilter]>, at: usize, turn: Turn) -> Pending {
+pub(super) fn begin(Query { source, filters, .. }: Query, at: usize, turn: Turn) -> Pending {
     let call = async move {
         let result = bounded(source.begin(&filters), false).await;
         Done::Begun { source: at, turn, result }
@@ -409,16 +409,9 @@ pub(super) fn begin(source: Arc<dyn CatchUp>, filters: Arc<[EventFilter]>, at: u
     caught(SOURCE, call, move |error| Done::Begun { source: at, turn, result: Err(error) })
 }
 
-pub(super) fn sync(
-    source: Arc<dyn CatchUp>,
-    filters: Arc<[EventFilter]>,
-    from: Option<SyncToken>,
-    since: Option<SystemTime>,
-    at: usize,
-    turn: Turn,
-) -> Pending {
+pub(super) fn sync(Query { source, filters, token, since }: Query, at: usize, turn: Turn) -> Pending {
     let call = async move {
-        let result = bounded(source.sync(SyncRequest::new(from.as_ref(), &filters, since)), false).await;
+        let result = bounded(source.sync(SyncRequest::new(token.as_ref(), &filters, since)), false).await;
         Done::Synced { source: at, turn, result }
     };
     caught(SOURCE, call, move |error| Done::Synced { source: at, turn, result: Err(error) })

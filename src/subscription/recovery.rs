@@ -1,4 +1,4 @@
-//! The catch-up side of a subscription: its sources, and what they have yet to answer. Pure.
+//! The catch-up side of a subscription: its sources, and the gap that is being filled. Pure.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -6,162 +6,154 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::continuity::Loss;
-use super::counts::{self, Counts};
-use super::positions::Positions;
+use super::counts::{Counts, Judged};
+use super::positions::SourcePosition;
 use super::proof::{self, Answers};
-use super::reconcile::{Outcome, Reconciler, Turn};
+use super::reconcile::{Outcome, Pace, Reconciler, Turn};
 use super::setup::Setup;
-use crate::catch_up::{CatchUp, Open, SyncToken};
-use crate::delivery::{Changes, OpenReason, Recreated, Unrecovered};
-use crate::event::{EventFilter, GapClosure};
-use crate::service_clock::sub;
-
-/// The catch-up side of a subscription.
-pub(super) struct Recovery {
-    pub(super) sources: Vec<Source>,
-    pub(super) plan: Reconciler,
-    /// The gap that ends once it is filled.
-    pub(super) filling: Option<Filling>,
-    /// What is reported of gaps that are not over.
-    pub(super) unended: Unended,
-    /// Since when events may be missing, for the calls to come.
-    pub(super) since: Option<SystemTime>,
-    /// Counts of messages that were pushed and whose messages are queried.
-    pub(super) counts: Counts,
-    /// Since when polls replace push.
-    pub(super) polled_since: Option<SystemTime>,
-    /// A source with further pages waits until there is room for them.
-    pub(super) held_back: Vec<(usize, Turn, Outcome)>,
-}
-
-pub(super) struct Source {
-    pub(super) source: Arc<dyn CatchUp>,
-    pub(super) filters: Arc<[EventFilter]>,
-    /// Its position, now and before.
-    pub(super) positions: Positions,
-    /// Where the next page of the present round begins.
-    pub(super) next: Option<SyncToken>,
-    /// The messages that the present round found.
-    pub(super) messages: counts::Found,
-    /// What the answers of the present round, or the last one, left open.
-    pub(super) open: Vec<Open>,
-    /// The parameters of all pages of the present round.
-    pub(super) round: Option<Option<Since>>,
-    /// How many pages of it were read.
-    pub(super) pages: u32,
-    /// When the last answered call was sent, and the one in flight.
-    pub(super) good: Option<SystemTime>,
-    pub(super) asked: Option<SystemTime>,
-}
-
-/// Since when events may be missing.
-#[derive(Clone, Copy)]
-pub(super) struct Since {
-    /// By the service's clock.
-    pub(super) service: SystemTime,
-    /// By this machine's, in which sources are asked.
-    pub(super) wall: SystemTime,
-}
-
-/// What is reported once a gap is filled.
-pub(super) struct Filling {
-    pub(super) unended: Unended,
-    /// Until when what came later waits for it.
-    pub(super) waits_until: Option<Instant>,
-}
-
-/// What the end of a gap has to make up for, beside the filters that are in force then.
-#[derive(Default)]
-pub(super) struct Unended {
-    /// The filters that the gap names. One that is taken out meanwhile is asked about no more.
-    pub(super) filters: Vec<String>,
-    /// What another gap within this one leaves open: the next end is the end of both.
-    pub(super) unrecovered: Vec<Unrecovered>,
-    /// The subscription that replaced a lost one.
-    pub(super) recreated: Option<Recreated>,
-}
+use super::source::{Part, Query, Since, Source};
+use crate::catch_up::{CatchUp, SyncPage};
+use crate::delivery::{Changes, OpenReason, Recreated, Resumed, Unrecovered};
+use crate::event::{DedupKey, Event, EventFilter, EventKind, GapClosure, Notification};
+use crate::ids::ExtensionId;
 
 /// The events behind a gap wait this long for the sources' findings; after that both are delivered as they arrive.
-pub(super) const WAIT_FOR_SOURCES: Duration = Duration::from_secs(5);
+const WAIT_FOR_SOURCES: Duration = Duration::from_secs(5);
+
+/// What the end of a gap reports, beside the filters that are in force then.
+#[derive(Debug, Default)]
+pub(super) struct Unended {
+    /// The filters that the gap names. One that is removed meanwhile is queried no longer.
+    filters: Vec<String>,
+    /// What another gap within this one leaves open: the next end is the end of both.
+    unrecovered: Vec<Unrecovered>,
+    /// The subscription that replaced a lost one.
+    recreated: Option<Recreated>,
+}
 
 impl Unended {
-    pub(super) fn add(&mut self, filters: &[String]) {
+    pub(super) fn of(filters: Vec<String>) -> Self {
+        Self { filters, ..Self::default() }
+    }
+
+    fn add(&mut self, filters: &[String]) {
         let new: Vec<String> = filters.iter().filter(|it| !self.filters.contains(it)).cloned().collect();
         self.filters.extend(new);
     }
 
-    /// What a gap whose end is still to come makes up for.
-    pub(super) fn join(&mut self, Self { filters, unrecovered, recreated }: Self) {
+    /// The end of this gap is the end of that one, too.
+    fn join(&mut self, Self { filters, unrecovered, recreated }: Self) {
         self.add(&filters);
         self.unrecovered.extend(unrecovered);
         self.recreated = Recreated::joined(recreated, self.recreated.take());
     }
 }
 
+/// The gap that ends once it is filled.
+struct Filling {
+    unended: Unended,
+    /// Until when later events wait for it.
+    waits_until: Option<Instant>,
+}
+
+/// A count was taken: its messages are queried.
+#[derive(Debug)]
+pub(super) struct Counted {
+    /// The oldest count, if too many wait.
+    pub(super) overflow: Option<Box<Notification>>,
+}
+
+/// Owns the sources and their rounds, the gap that is being filled, and the counts whose messages are queried.
+///
+/// Inputs: gaps, filters, the answers of sources. Effects: queries, by its plan. Answers: what is proven at the end of a
+/// gap, and what is not.
+pub(super) struct Recovery {
+    pub(super) plan: Reconciler,
+    sources: Vec<Source>,
+    /// Whether nothing is pushed.
+    polls: bool,
+    /// Whether counts of messages are replaced by the messages.
+    enrich: bool,
+    filling: Option<Filling>,
+    /// What is reported of gaps that are not over.
+    unended: Unended,
+    /// Since when events may be missing, for the calls to come.
+    since: Option<SystemTime>,
+    /// Counts of messages that were pushed and whose messages are queried.
+    counts: Counts,
+    /// Since when polls replace push.
+    polled_since: Option<SystemTime>,
+    /// Sources with further pages, which wait until there is room for them.
+    held_back: Vec<(usize, Turn, Outcome)>,
+}
+
 impl Recovery {
     /// With the sources, each for the filters that it covers, and its position.
     pub(super) fn new(setup: &Setup, now: Instant) -> Self {
-        let settle: Vec<Duration> = setup.catch_up.iter().map(|source| source.settles_after()).collect();
-        let plan = Reconciler::new(setup.pace, &settle, setup.seed);
-        let sources = setup.catch_up.iter().map(|source| Source {
-            source: source.clone(),
-            filters: [].into(),
-            positions: Positions::default(),
-            next: None,
-            messages: counts::Found::default(),
-            open: Vec::new(),
-            round: None,
-            pages: 0,
-            good: None,
-            asked: None,
-        });
-        let mut recovery = Self {
-            sources: sources.collect(),
-            plan,
-            filling: None,
-            unended: Unended::default(),
-            since: None,
-            counts: Counts::default(),
-            polled_since: None,
-            held_back: Vec::new(),
-        };
+        let mut recovery = Self::of(&setup.catch_up, setup.pace, setup.seed);
+        (recovery.polls, recovery.enrich) = (setup.polls, setup.enrich);
         recovery.cover(&setup.filters);
+        let Some(token) = &setup.resume else { return recovery };
         // Each source knows for which filters its positions are valid.
         for (at, source) in recovery.sources.iter_mut().enumerate() {
-            let held = setup.resume.as_ref().and_then(|token| token.positions.get(source.source.name()));
-            source.positions = held.cloned().unwrap_or_default();
-            let resumed = setup.resume.as_ref();
+            let held = token.positions.get(source.name());
+            source.restore(held.cloned().unwrap_or_default());
             // A count that was not replaced by its messages before is queried at once.
-            let counted = setup.enrich && resumed.is_some() && source.source.covers_messages();
+            let counted = setup.enrich && source.finds_messages();
             // Without push, the events since then are queried in any case.
-            if held.is_some() || counted || setup.polls && resumed.is_some() {
+            if held.is_some() || counted || setup.polls {
                 recovery.plan.continues_from_position(at);
             }
             if counted {
-                source.good = resumed.map(|token| token.proven.get(Loss::There).min(token.proven.get(Loss::Read)));
+                source.asked_before(Some(token.proven.get(Loss::There).min(token.proven.get(Loss::Read))));
                 recovery.plan.news(now.into_std(), at);
             }
         }
         recovery
     }
 
-    /// Covers `filters` from now on. A position is good for what it was made for:
-    /// where that changed, the next call begins at the time since when events may
-    /// be missing. The sources for which that changed.
-    pub(super) fn cover(&mut self, filters: &[String]) -> Vec<usize> {
-        let mut changed = Vec::new();
-        let filters: Vec<EventFilter> = filters.iter().filter_map(|text| text.parse().ok()).collect();
-        for (at, source) in self.sources.iter_mut().enumerate() {
-            let covered = filters.iter().filter(|filter| source.source.covers(filter) != GapClosure::Nothing);
-            let covered: Arc<[EventFilter]> = covered.cloned().collect();
-            if covered != source.filters {
-                source.positions.clear();
-                source.next = None;
-                source.filters = covered;
-                changed.push(at);
-            }
+    fn of(sources: &[Arc<dyn CatchUp>], pace: Pace, seed: u64) -> Self {
+        let settle: Vec<Duration> = sources.iter().map(|source| source.settles_after()).collect();
+        Self {
+            plan: Reconciler::new(pace, &settle, seed),
+            sources: sources.iter().cloned().map(Source::new).collect(),
+            polls: false,
+            enrich: false,
+            filling: None,
+            unended: Unended::default(),
+            since: None,
+            counts: Counts::default(),
+            polled_since: None,
+            held_back: Vec::new(),
         }
-        changed
+    }
+
+    /// Another transport is used; `polls`: nothing is pushed over it.
+    pub(super) fn polls_alone(&mut self, polls: bool) {
+        self.polls = polls;
+        self.plan.polls_alone(polls);
+    }
+
+    /// Covers `filters` from now on. Returns the sources for which that is a change.
+    fn cover(&mut self, filters: &[String]) -> Vec<usize> {
+        let filters: Vec<EventFilter> = filters.iter().filter_map(|text| text.parse().ok()).collect();
+        let sources = self.sources.iter_mut().enumerate();
+        sources.filter_map(|(at, source)| source.cover(&filters).then_some(at)).collect()
+    }
+
+    /// The filters were changed. What was answered for others proves nothing for these.
+    pub(super) fn change_filters(&mut self, filters: &[String], now: Instant) {
+        let (changed, now) = (self.cover(filters), now.into_std());
+        if !changed.is_empty() && self.is_filling() {
+            self.plan.gap(now);
+        }
+        // A gap that begins soon needs a position for the present filters.
+        changed.into_iter().for_each(|at| self.plan.check_one(now, at));
+    }
+
+    /// Whether there is a source to query.
+    pub(super) fn can_ask(&self) -> bool {
+        self.sources.iter().any(|source| !source.filters().is_empty())
     }
 
     /// A gap that has no end yet names these filters.
@@ -172,38 +164,95 @@ impl Recovery {
     /// Events are missing since then, or since earlier: the queries begin anew.
     pub(super) fn missing_since(&mut self, since: Option<SystemTime>) {
         self.since = self.since.into_iter().chain(since).min();
-        for source in &mut self.sources {
-            (source.round, source.next) = (None, None);
+        self.sources.iter_mut().for_each(Source::restart);
+    }
+
+    /// What the end of all gaps until now reports.
+    pub(super) fn take_unended(&mut self, recreated: Option<Recreated>) -> Unended {
+        let mut unended = std::mem::take(&mut self.unended);
+        unended.recreated = Recreated::joined(unended.recreated, recreated);
+        unended
+    }
+
+    /// Fills a gap: the sources are queried for what is missing since then.
+    pub(super) fn fill(&mut self, since: Option<SystemTime>, unended: Unended, now: Instant) {
+        self.missing_since(since);
+        self.filling = Some(Filling { unended, waits_until: None });
+        self.plan.gap(now.into_std());
+    }
+
+    /// Whether a gap is being filled.
+    pub(super) fn is_filling(&self) -> bool {
+        self.filling.is_some()
+    }
+
+    /// The gap that is being filled is filled for what is missing since then, too; `false` if there is none.
+    pub(super) fn fill_more(&mut self, since: Option<SystemTime>, filters: &[String], now: Instant) -> bool {
+        let Some(filling) = &mut self.filling else { return false };
+        filling.unended.add(filters);
+        self.missing_since(since);
+        self.plan.gap(now.into_std());
+        true
+    }
+
+    /// The next end of a gap reports these as not recovered.
+    pub(super) fn leave_open(&mut self, open: Vec<Unrecovered>) {
+        self.unended.unrecovered.extend(open);
+    }
+
+    /// Another gap begins: its end is that of the gap that is being filled, too. `false` if none is.
+    pub(super) fn fill_with_next(&mut self) -> bool {
+        let Some(Filling { unended, .. }) = self.filling.take() else { return false };
+        self.unended.join(unended);
+        true
+    }
+
+    /// The gap is not filled any further. Returns what its end reports.
+    pub(super) fn cut(&mut self) -> Option<Unended> {
+        self.filling.take().map(|filling| filling.unended)
+    }
+
+    /// The gap is filled as far as possible. Returns what its end reports.
+    pub(super) fn filled(&mut self) -> Option<Unended> {
+        let unended = self.cut()?;
+        self.since = None;
+        Some(unended)
+    }
+
+    /// Whether events behind the gap that is being filled are to be delivered before it is: `holds_back`, whether there
+    /// are any. The wait begins with the first of them.
+    pub(super) fn waited_enough(&mut self, holds_back: bool, now: Instant) -> bool {
+        let Some(Filling { waits_until, .. }) = &mut self.filling else { return false };
+        if holds_back {
+            return *waits_until.get_or_insert(now + WAIT_FOR_SOURCES) <= now;
         }
+        *waits_until = None;
+        false
     }
 
-    /// When the source was queried whose last query is the oldest; `None` before all were.
-    pub(super) fn good_since(&self) -> Option<SystemTime> {
-        let asked = self.sources.iter().filter(|source| !source.filters.is_empty()).map(|source| source.good);
-        asked.min().flatten()
+    /// When [`waited_enough`](Self::waited_enough) must be called next, if events are held back.
+    pub(super) fn waits_until(&self) -> Option<Instant> {
+        self.filling.as_ref()?.waits_until
     }
 
-    /// What the answers of sources in place of push do not prove: an event may enter a source some time after it
-    /// happened. For which filters, and since when.
-    pub(super) fn unsettled(&self) -> Vec<(SystemTime, Vec<String>)> {
-        let unsettled = |source: &Source| {
-            let (begin, settles_after) = (self.polled_since?, source.source.settles_after());
-            let since = source.good.map_or(begin, |good| sub(good, settles_after).max(begin));
-            let filters: Vec<String> = source.filters.iter().map(ToString::to_string).collect();
-            (!settles_after.is_zero() && !filters.is_empty()).then_some((since, filters))
-        };
-        self.sources.iter().filter_map(unsettled).collect()
-    }
-
-    /// Since when a count is pending whose messages no source has found yet.
-    pub(super) fn counts_wait_since(&self) -> Option<SystemTime> {
-        let sources = self.sources.iter().enumerate().filter(|(at, _)| self.plan.has_news_for(*at));
-        sources.filter_map(|(_, source)| source.good).min()
-    }
-
-    /// Whether there is a source to query.
-    pub(super) fn can_ask(&self) -> bool {
-        self.sources.iter().any(|source| !source.filters.is_empty())
+    /// The end of a gap, with `requested` as the filters in force. `now` by the service's clock; `at`: the time that it
+    /// reports. `reason`: why nothing is proven, overriding the sources' answers.
+    pub(super) fn resumed(
+        &self,
+        Unended { filters, unrecovered: more, recreated }: Unended,
+        requested: &[String],
+        reason: Option<OpenReason>,
+        (now, at): (SystemTime, SystemTime),
+    ) -> Resumed {
+        let mut unrecovered = self.unrecovered(requested, reason, now);
+        let out = filters.iter().filter(|filter| !requested.contains(filter));
+        let more = out.filter_map(|filter| proof::unrecovered(filter, std::iter::empty(), now)).chain(more);
+        for open in more {
+            if unrecovered.iter().all(|it| it.filter != open.filter) {
+                unrecovered.push(open);
+            }
+        }
+        Resumed { complete: unrecovered.is_empty(), at, recreated, unrecovered }
     }
 
     /// The filters whose events are not proven to be delivered, and why. `reason`: overrides the sources' answers.
@@ -216,8 +265,8 @@ impl Recovery {
         let of = |text: &String| {
             let filter = text.parse::<EventFilter>().ok();
             let sources = self.sources.iter().enumerate().map(|(at, source)| {
-                let closure = filter.as_ref().map_or(GapClosure::Nothing, |filter| source.source.covers(filter));
-                (closure, Answers { verdict: self.plan.verdict(at), open: &source.open })
+                let closure = filter.as_ref().map_or(GapClosure::Nothing, |filter| source.covers(filter));
+                (closure, Answers { verdict: self.plan.verdict(at), open: source.open() })
             });
             match reason {
                 None => proof::unrecovered(text, sources, end),
@@ -233,9 +282,358 @@ impl Recovery {
         filters.iter().filter_map(of).collect()
     }
 
-    /// The filters that no source covers in full.
-    pub(super) fn covered_in_part(&self, filters: &[String]) -> Vec<Unrecovered> {
+    /// Without push: the filters that no source covers in full.
+    pub(super) fn left_out(&self, filters: &[String]) -> Vec<String> {
+        if !self.polls {
+            return Vec::new();
+        }
         let open = self.unrecovered(filters, Some(OpenReason::InPart), SystemTime::UNIX_EPOCH);
-        open.into_iter().filter(|open| open.closure != GapClosure::Complete).collect()
+        open.into_iter().filter(|open| open.closure != GapClosure::Complete).map(|open| open.filter).collect()
+    }
+
+    pub(super) fn name(&self, at: usize) -> Option<&'static str> {
+        self.sources.get(at).map(Source::name)
+    }
+
+    /// Queries a source for its first position; `None` if it covers no filter.
+    pub(super) fn begin(&mut self, at: usize, asked: SystemTime) -> Option<Query> {
+        self.sources.get_mut(at)?.begin(asked)
+    }
+
+    /// Since when events may be missing, for the next calls; `open`: since when they are, in a gap that is open.
+    pub(super) fn since(&self, open: Option<SystemTime>) -> Option<SystemTime> {
+        self.since.into_iter().chain(open).min()
+    }
+
+    /// Queries a source: for events that may be missing `since` then, if they may. `None` if it covers no filter.
+    pub(super) fn ask(
+        &mut self,
+        at: usize,
+        since: Option<SystemTime>,
+        asked: SystemTime,
+        to_wall: impl Fn(SystemTime) -> SystemTime,
+    ) -> Option<Query> {
+        let source = self.sources.get_mut(at)?;
+        let finds_messages = self.enrich && source.finds_messages();
+        // Changes count since the last query: counts reported them.
+        let since =
+            if self.enrich { since.or(source.good()).map(|it| it.min(source.good().unwrap_or(it))) } else { since };
+        let begins = source.is_between_rounds();
+        // If nothing else delivers, everything up to its newest position was found.
+        let from_newest = self.polls || finds_messages;
+        let query = source.ask(since.map(|service| Since { service, wall: to_wall(service) }), from_newest, asked)?;
+        if begins && finds_messages {
+            self.counts.ask();
+        }
+        Some(query)
+    }
+
+    /// A source answered with its first position.
+    pub(super) fn begun(&mut self, at: usize, position: SourcePosition) {
+        if let Some(source) = self.sources.get_mut(at) {
+            source.begun(position);
+        }
+    }
+
+    /// A source answered with a page.
+    pub(super) fn answered(&mut self, at: usize, page: &mut SyncPage, position: SourcePosition) {
+        if let Some(source) = self.sources.get_mut(at) {
+            source.answered(page, position);
+        }
+    }
+
+    /// Whether a page that is not complete is to be reported: in a gap, its end does.
+    pub(super) fn reports_part(&self, page: &SyncPage) -> bool {
+        (self.polls || self.enrich) && !page.complete && !self.is_filling()
+    }
+
+    /// The answer of a source was too large.
+    pub(super) fn answered_too_much(&mut self, at: usize) {
+        if let Some(source) = self.sources.get_mut(at) {
+            source.answered_too_much();
+        }
+    }
+
+    /// The call of a source failed.
+    pub(super) fn failed(&mut self, at: usize) {
+        let finds_messages = self.finds_messages(at);
+        if self.sources.get_mut(at).is_some_and(Source::failed) && finds_messages {
+            self.counts.not_asked();
+        }
+    }
+
+    /// Whether a source is asked for the messages behind counts.
+    pub(super) fn finds_messages(&self, at: usize) -> bool {
+        self.enrich && self.sources.get(at).is_some_and(Source::finds_messages)
+    }
+
+    /// The present round of a source found messages.
+    pub(super) fn found(&mut self, at: usize, notification: &Notification) {
+        if let Some(source) = self.sources.get_mut(at) {
+            source.found(notification);
+        }
+    }
+
+    /// A source answered everything that it was asked. Counts whose messages it did not find are delivered themselves,
+    /// queried again, and finally reported missing (found 3.7). `is_known`: what was delivered before.
+    pub(super) fn judge_counts(&mut self, at: usize, now: Instant, is_known: impl FnMut(&DedupKey) -> bool) -> Judged {
+        let Some(source) = self.sources.get_mut(at).filter(|source| self.enrich && source.finds_messages()) else {
+            return Judged::default();
+        };
+        let judged = self.counts.judge(&source.take_messages(), is_known);
+        if let Some(after) = judged.again_after {
+            self.plan.ask_again(now.into_std(), at, after);
+        }
+        judged
+    }
+
+    /// The source for messages will not answer: the counts are delivered.
+    pub(super) fn give_up_counts(&mut self) -> Vec<Notification> {
+        self.counts.give_up()
+    }
+
+    /// Takes a notification that only counts messages, if a source is asked for the messages.
+    pub(super) fn count(
+        &mut self,
+        notification: &Notification,
+        owner: Option<&ExtensionId>,
+        now: Instant,
+    ) -> Option<Counted> {
+        if !self.enrich || !matches!(notification.event(), Event::MessageStore(_)) {
+            return None;
+        }
+        let covers = |source: &Source| {
+            source.filters().iter().any(|filter| filter.kind() == EventKind::MessageStore) && source.finds_messages()
+        };
+        let at = self.sources.iter().position(covers)?;
+        let is_taken = self.plan.news(now.into_std(), at);
+        is_taken.then(|| Counted { overflow: self.counts.push(Box::new(notification.clone()), owner) })
+    }
+
+    /// Since when a count is pending whose messages no source has found yet.
+    pub(super) fn counts_wait_since(&self) -> Option<SystemTime> {
+        let sources = self.sources.iter().enumerate().filter(|(at, _)| self.plan.has_news_for(*at));
+        sources.filter_map(|(_, source)| source.good()).min()
+    }
+
+    /// What a source did not answer in full, and what that leaves open.
+    pub(super) fn part(
+        &self,
+        at: usize,
+        since: Option<SystemTime>,
+        reason: Option<OpenReason>,
+        now: SystemTime,
+    ) -> Option<(Part, Vec<Unrecovered>)> {
+        let part = self.sources.get(at)?.part(since, reason);
+        let unrecovered = self.unrecovered(&part.filters, Some(part.reason), now);
+        Some((part, unrecovered))
+    }
+
+    /// Within another gap, what is left open has no separate end, which would be the end of both. `lost`: whether a gap
+    /// is open. Returns it if there is no gap around it.
+    pub(super) fn leave_to_gap_around(
+        &mut self,
+        unrecovered: Vec<Unrecovered>,
+        lost: bool,
+    ) -> Result<(), Vec<Unrecovered>> {
+        let around = match &mut self.filling {
+            Some(filling) => &mut filling.unended,
+            None if lost => &mut self.unended,
+            None => return Err(unrecovered),
+        };
+        around.unrecovered.extend(unrecovered);
+        Ok(())
+    }
+
+    /// A call of a source ended. The next answer may be large, so there has to be room for it.
+    pub(super) fn done(&mut self, at: usize, turn: Turn, outcome: Outcome, has_room: bool, now: Instant) {
+        self.held_back.push((at, turn, outcome));
+        self.release(has_room, now);
+    }
+
+    /// There may be room for further pages.
+    pub(super) fn release(&mut self, has_room: bool, now: Instant) {
+        let now = now.into_std();
+        for (at, turn, outcome) in std::mem::take(&mut self.held_back) {
+            if matches!(outcome, Outcome::Synced { .. }) && !has_room {
+                self.held_back.push((at, turn, outcome));
+                // The reader's time does not count as the source's.
+                self.plan.waits_for_room(now);
+            } else {
+                self.plan.done(now, at, turn, outcome);
+            }
+        }
+    }
+
+    /// Without push, everything up to the last answers of all sources is read: up to when. `read`: up to when everything
+    /// was read before the first of them.
+    pub(super) fn polled_up_to(&mut self, read: SystemTime) -> Option<SystemTime> {
+        let asked = self.sources.iter().filter(|source| !source.filters().is_empty()).map(Source::good);
+        let upto = asked.min().flatten().filter(|_| self.polls)?;
+        self.polled_since.get_or_insert(read);
+        Some(upto)
+    }
+
+    /// Polls end. Returns what the sources' answers do not prove: since when, and for which filters.
+    pub(super) fn end_polls(&mut self) -> Vec<(SystemTime, Vec<String>)> {
+        let Some(begun) = self.polled_since.take() else { return Vec::new() };
+        self.sources.iter().filter_map(|source| source.unsettled(begun)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fakes::FakeSource;
+    use super::*;
+    use crate::catch_up::SyncToken;
+    use crate::event::Origin;
+
+    const STORE: &str = "/restapi/v1.0/account/~/extension/~/message-store";
+    const PRESENCE: &str = "/restapi/v1.0/account/~/extension/~/presence";
+
+    fn at(secs: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
+    }
+
+    fn texts(filters: &[&str]) -> Vec<String> {
+        filters.iter().map(|filter| (*filter).to_owned()).collect()
+    }
+
+    /// With one source, of messages, which is asked for messages.
+    fn recovery(fake: &FakeSource) -> Recovery {
+        let mut recovery = Recovery::of(&[Arc::new(fake.clone())], Pace::default(), 7);
+        recovery.cover(&texts(&[STORE]));
+        recovery
+    }
+
+    fn open(filter: &str) -> Unrecovered {
+        let (closure, changes) = (GapClosure::Nothing, Changes::ALL);
+        Unrecovered { filter: filter.to_owned(), closure, changes, reason: OpenReason::NoSource }
+    }
+
+    fn asked_since(recovery: &mut Recovery, since: Option<u64>) -> Option<Option<SystemTime>> {
+        let query = recovery.ask(0, since.map(at), at(9_000), |at| at + Duration::from_secs(7));
+        query.map(|query| query.since)
+    }
+
+    #[test]
+    fn the_end_of_a_gap_reports_all_gaps_that_it_ends() {
+        let (fake, now) = (FakeSource::default(), Instant::now());
+        let mut recovery = recovery(&fake);
+        let recreated = |old: &str, new: &str| Some(Recreated { old: old.into(), new: new.into() });
+        assert!(!recovery.fill_more(Some(at(1)), &texts(&[STORE]), now) && !recovery.fill_with_next());
+        recovery.opened(&texts(&[PRESENCE]));
+        recovery.leave_open(vec![open("a")]);
+        let unended = recovery.take_unended(recreated("1", "2"));
+        recovery.fill(Some(at(500)), unended, now);
+        // Another gap begins while the first is being filled.
+        assert!(recovery.fill_more(Some(at(400)), &texts(&["b", PRESENCE]), now));
+        assert!(recovery.fill_with_next() && !recovery.is_filling());
+        let unended = recovery.take_unended(recreated("2", "3"));
+        assert_eq!(unended.filters, [PRESENCE, "b"]);
+        assert_eq!(unended.unrecovered, [open("a")]);
+        assert_eq!(unended.recreated, recreated("1", "3"));
+        recovery.fill(Some(at(600)), unended, now);
+        assert_eq!(recovery.since(None), Some(at(400)), "of all of them");
+        let unended = recovery.filled().unwrap();
+        assert_eq!((recovery.since(None), recovery.is_filling()), (None, false));
+        // A filter that is requested is judged by the sources, any other is not recovered.
+        let resumed = recovery.resumed(unended, &texts(&[STORE]), None, (at(700), at(701)));
+        let left: Vec<&str> = resumed.unrecovered.iter().map(|open| open.filter.as_str()).collect();
+        assert_eq!((left, resumed.complete, resumed.at), (vec![PRESENCE, "b", "a"], false, at(701)));
+        assert_eq!(recovery.take_unended(None).filters, [""; 0]);
+    }
+
+    #[test]
+    fn a_gap_that_is_cut_remains_missing_for_the_next_query() {
+        let (fake, now) = (FakeSource::default(), Instant::now());
+        let mut recovery = recovery(&fake);
+        recovery.fill(Some(at(500)), Unended::of(texts(&[STORE])), now);
+        assert!(recovery.cut().is_some() && recovery.cut().is_none() && recovery.filled().is_none());
+        assert_eq!((recovery.since(None), recovery.since(Some(at(300)))), (Some(at(500)), Some(at(300))));
+    }
+
+    #[test]
+    fn later_events_wait_5_s_from_the_first_of_them() {
+        let (fake, now) = (FakeSource::default(), Instant::now());
+        let mut recovery = recovery(&fake);
+        let secs = |secs| now + Duration::from_secs(secs);
+        assert!(!recovery.waited_enough(true, secs(0)), "no gap is being filled");
+        recovery.fill(None, Unended::default(), now);
+        for (second, holds_back, want) in [
+            (1, false, false),
+            (2, true, false),
+            (6, true, false),
+            (7, true, true),
+            (8, false, false),
+            (9, true, false),
+        ] {
+            assert_eq!(recovery.waited_enough(holds_back, secs(second)), want, "{second}");
+            assert_eq!(recovery.waits_until(), holds_back.then(|| secs(if second < 9 { 7 } else { 14 })), "{second}");
+        }
+    }
+
+    #[test]
+    fn without_push_everything_up_to_the_last_answers_is_read_and_the_rest_is_left_out() {
+        let fake = FakeSource::default();
+        fake.settles_after(Duration::from_secs(30));
+        let mut recovery = recovery(&fake);
+        let answered = |recovery: &mut Recovery, secs: u64| {
+            recovery.begin(0, at(secs)).unwrap();
+            recovery.begun(0, SourcePosition::new(SyncToken::new("t", at(secs)), true, at(secs)));
+        };
+        answered(&mut recovery, 1_000);
+        assert_eq!((recovery.polled_up_to(at(900)), recovery.left_out(&texts(&[PRESENCE]))), (None, vec![]));
+        recovery.polls_alone(true);
+        assert_eq!(recovery.polled_up_to(at(900)), Some(at(1_000)));
+        assert_eq!(recovery.left_out(&texts(&[STORE, PRESENCE])), [PRESENCE]);
+        answered(&mut recovery, 2_000);
+        assert_eq!(recovery.polled_up_to(at(1_500)), Some(at(2_000)));
+        assert_eq!(recovery.end_polls(), [(at(1_970), texts(&[STORE]))]);
+        assert_eq!(recovery.end_polls(), [], "reported once");
+    }
+
+    fn count() -> Notification {
+        let body = r#"{"extensionId":2,"changes":[{"type":"SMS","newCount":1,"newMessageIds":[5]}]}"#;
+        let text = format!(r#"{{"uuid":"u","event":"{STORE}","body":{body}}}"#);
+        let raw = serde_json::value::RawValue::from_string(text).unwrap();
+        Notification::parse(raw, Origin::Push, at(8_000)).unwrap()
+    }
+
+    #[test]
+    fn a_count_is_delivered_if_no_source_finds_its_messages() {
+        let (fake, now) = (FakeSource::default(), Instant::now());
+        fake.tells_messages();
+        let mut recovery = recovery(&fake);
+        assert!(recovery.count(&count(), None, now).is_none(), "counts are not replaced");
+        recovery.enrich = true;
+        recovery.plan.push_up(now.into_std());
+        assert!(recovery.count(&count(), None, now).is_some_and(|counted| counted.overflow.is_none()));
+        // Changes are asked for since the last answer, also without a gap.
+        recovery.begin(0, at(8_100));
+        recovery.begun(0, SourcePosition::new(SyncToken::new("t", at(8_100)), true, at(8_100)));
+        assert_eq!(recovery.counts_wait_since(), Some(at(8_100)));
+        assert_eq!(asked_since(&mut recovery, None), Some(Some(at(8_107))));
+        // A call without an answer asked for nothing.
+        recovery.failed(0);
+        let judged = recovery.judge_counts(0, now, |_| false);
+        assert_eq!((judged.deliver.len(), judged.again_after.is_some()), (0, true));
+        assert_eq!(asked_since(&mut recovery, Some(8_500)), Some(Some(at(8_107))), "not later than the last answer");
+        let judged = recovery.judge_counts(0, now, |_| false);
+        assert_eq!((judged.deliver.len(), judged.missing_since), (1, None));
+    }
+
+    #[test]
+    fn what_is_answered_in_part_is_left_to_a_gap_around_it() {
+        let (fake, now) = (FakeSource::default(), Instant::now());
+        let mut recovery = recovery(&fake);
+        assert_eq!(recovery.leave_to_gap_around(vec![open("a")], false), Err(vec![open("a")]));
+        assert_eq!(recovery.leave_to_gap_around(vec![open("a")], true), Ok(()));
+        let unended = recovery.take_unended(None);
+        recovery.fill(None, unended, now);
+        assert_eq!(recovery.leave_to_gap_around(vec![open("b")], true), Ok(()));
+        assert_eq!(recovery.cut().unwrap().unrecovered, [open("a"), open("b")]);
+        let (part, unrecovered) = recovery.part(0, Some(at(3)), Some(OpenReason::NotFound), at(9)).unwrap();
+        assert_eq!((part.since, part.filters, unrecovered.len()), (Some(at(3)), texts(&[STORE]), 1));
     }
 }

@@ -144,7 +144,7 @@ impl Driver {
         let (error, is_ambiguous) = self.report.failures.of_update();
         let Some(Changed { reply, added }) = self.filters.changed(ok, is_ambiguous, self.now().to) else { return };
         let result = if ok {
-            self.cover();
+            self.recovery.change_filters(self.filters.requested(), Instant::now());
             self.polls_leave_out_more(&added);
             self.report_not_served();
             Ok(())

@@ -54,7 +54,7 @@ impl Driver {
         self.setup.transport = transport;
         self.setup.has_address = has_address;
         self.setup.polls = polls;
-        self.recovery.plan.polls_alone(polls);
+        self.recovery.polls_alone(polls);
         self.feed(Input::TransportSwitched);
     }
 
