@@ -8,8 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderValue;
 
 use super::assertion::Assertion;
-use super::grant::{Attempts, TokenOptions};
+use super::grant::TokenOptions;
 use super::oauth::{App, OAuth};
+use super::session::PAUSE;
 use super::store::{MemoryTokenStore, TokenStore};
 use crate::error::{Error, Result};
 use crate::http::{BoundedClient, PRODUCTION, Redirects, USER_AGENT, server_url};
@@ -64,7 +65,7 @@ impl OAuthBuilder {
             options: TokenOptions::default(),
             user_agent: None,
             system: None,
-            pause: Attempts::PAUSE,
+            pause: PAUSE,
             deadline: DEADLINE,
         }
     }

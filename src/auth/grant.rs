@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::form_urlencoded;
 
-use super::session::{PAUSE, Session, life};
+use super::session::{Session, life};
 use super::store::StoredTokens;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::http::classify::refuses_login;
@@ -296,13 +296,11 @@ impl Attempts {
         self.repeats += 1;
         (wait < left).then_some(wait)
     }
-
-    /// The pause from the errors guide.
-    pub(super) const PAUSE: Duration = PAUSE;
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::session::PAUSE;
     use super::*;
     use proptest::prelude::*;
 

@@ -19,6 +19,8 @@ use crate::timestamp::Timestamp;
 /// How far the service itself reaches back before a sync token (documented: 5 s); other queries by time do the same
 /// here.
 pub(super) const OVERLAP: u64 = 5_000;
+/// The call log is queried by the start of a call, and a call and its insights count by its end: by this much earlier.
+pub(super) const LONG_CALL: u64 = 3_600_000;
 
 /// An answer, and by how much the service's clock was ahead of this machine's.
 pub(super) struct Answered<T> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::ask::{Listing, OVERLAP, get, is_stale};
+use super::ask::{LONG_CALL, Listing, OVERLAP, get, is_stale};
 use super::call_map::{CallRecord, found};
 use super::round::{self, Ask, Keyed};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
@@ -19,8 +19,6 @@ use crate::rest::Client;
 const PAGE: usize = 250;
 /// Documented: a full sync reaches back 30 days; a minute less, for the clocks.
 const LONGEST: u64 = 30 * 86_400_000 - 60_000;
-/// Calls are requested by their start and count by their end: by this much earlier.
-const LONG_CALL: u64 = 3_600_000;
 /// Documented: calls enter the log 15 to 30 s after their end. Whether an unanswered call has a duration, so that its
 /// end is known, is unverified: without one it counts from its start.
 const LATE: Duration = Duration::from_secs(180);

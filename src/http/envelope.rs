@@ -9,14 +9,12 @@ use time::format_description::well_known::Rfc2822;
 
 use super::classify::classify;
 use crate::error::{Disposition, Error, ErrorKind};
+use crate::policy::BackoffPolicy;
 
 /// The wait for a 429 without `Retry-After` (rate limits guide: at least 30 s).
 pub(crate) const PENALTY: Duration = Duration::from_secs(30);
 /// The minimum wait that a server can request.
 pub(crate) const WAIT_FLOOR: Duration = Duration::from_secs(1);
-/// The maximum wait that a server can request: the documented penalty is 60 s, and a caller's
-/// deadline ends the wait long before.
-pub(crate) const WAIT_CAP: Duration = crate::policy::BackoffPolicy::MAX_RETRY_AFTER;
 
 const TEXT_LIMIT: usize = 200;
 const WORD_LIMIT: usize = 80;
@@ -133,9 +131,10 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// The wait that the response requests, clamped to [`WAIT_FLOOR`] and [`WAIT_CAP`].
+/// The wait that the response requests, at least [`WAIT_FLOOR`] and at most
+/// [`BackoffPolicy::MAX_RETRY_AFTER`].
 pub(crate) fn wait_asked_for(status: u16, headers: &HeaderMap) -> Option<Duration> {
-    let asked = retry_after(headers).map(|wait| wait.clamp(WAIT_FLOOR, WAIT_CAP));
+    let asked = retry_after(headers).map(|wait| wait.clamp(WAIT_FLOOR, BackoffPolicy::MAX_RETRY_AFTER));
     if status == 429 { asked.or(Some(PENALTY)) } else { asked }
 }
 
@@ -270,8 +269,8 @@ mod tests {
             (429, Some(" 7 "), Some(seconds(7))),
             (429, Some("0"), Some(WAIT_FLOOR)),
             (429, Some("1.5"), Some(Duration::from_millis(1_500))),
-            (429, Some("999999999999999999999999"), Some(WAIT_CAP)),
-            (429, Some("inf"), Some(WAIT_CAP)),
+            (429, Some("999999999999999999999999"), Some(BackoffPolicy::MAX_RETRY_AFTER)),
+            (429, Some("inf"), Some(BackoffPolicy::MAX_RETRY_AFTER)),
             (429, Some("NaN"), Some(PENALTY)),
             (429, Some("-3"), Some(PENALTY)),
             (429, Some("soon"), Some(PENALTY)),
@@ -333,7 +332,7 @@ mod tests {
             let error = error_from(status, &headers, &body, &[]);
             prop_assert_eq!(error.status(), Some(status));
             if let Some(wait) = error.retry_after() {
-                prop_assert!((WAIT_FLOOR..=WAIT_CAP).contains(&wait));
+                prop_assert!((WAIT_FLOOR..=BackoffPolicy::MAX_RETRY_AFTER).contains(&wait));
             }
         }
 

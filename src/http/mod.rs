@@ -48,8 +48,11 @@ mod bounded;
 pub(crate) mod budget;
 mod builtin;
 pub(crate) mod classify;
+#[cfg(feature = "websocket")]
+pub(crate) mod dials;
 pub(crate) mod envelope;
 mod exchange;
+pub(crate) mod groups;
 pub(crate) mod loopback;
 pub(crate) mod retry;
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use url::Url;
 
 use crate::error::{Error, Result};
-use crate::http::budget::BudgetMode;
+use crate::http::groups::BudgetMode;
 use crate::http::retry::Idempotency;
 use crate::http::{HttpRequest, Purpose};
 

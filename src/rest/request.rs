@@ -11,7 +11,7 @@ use super::call::{Call, LONGEST, resolve};
 use super::client::Client;
 use super::response::Response;
 use crate::error::{Error, Result};
-use crate::http::budget::BudgetMode;
+use crate::http::groups::BudgetMode;
 use crate::http::retry::Idempotency;
 
 /// The builder of a call; from [`Client::request`].

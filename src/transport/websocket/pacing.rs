@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::http::budget::DialRoom;
+use crate::http::groups::DialRoom;
 
 /// The longest pause is this many times the shortest, where the user's rate has room.
 const LONGEST: u32 = 2;

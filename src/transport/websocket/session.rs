@@ -21,7 +21,7 @@ use super::stats::Counters;
 use crate::control::{ControlPlane, SocketToken, SubscriptionInfo};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::http::RateBudget;
-use crate::http::budget::SocketSeat;
+use crate::http::dials::SocketSeat;
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
 use crate::system::System;
