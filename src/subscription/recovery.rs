@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::continuity::Loss;
 use super::counts::{Counts, Judged};
+use super::machine::Phase;
 use super::positions::SourcePosition;
 use super::proof::{self, Answers};
 use super::reconcile::{Outcome, Pace, Reconciler, Turn};
@@ -132,6 +133,42 @@ impl Recovery {
     pub(super) fn polls_alone(&mut self, polls: bool) {
         self.polls = polls;
         self.plan.polls_alone(polls);
+    }
+
+    /// Passes the state of push to the plan. `false`: nothing is queried now, so that no gap is filled.
+    pub(super) fn observe(&mut self, phase: Phase, has_room: bool, now: Instant) -> bool {
+        let is_over = matches!(phase, Phase::Closing | Phase::Closed);
+        if is_over || !self.can_ask() {
+            self.plan.stop(is_over);
+            return false;
+        }
+        match phase {
+            Phase::Live if !self.polls => self.plan.push_up(now.into_std()),
+            Phase::Live | Phase::Connecting | Phase::Reconnecting | Phase::Recreating => {
+                self.plan.push_down(now.into_std());
+            }
+            Phase::Starting | Phase::Closing | Phase::Closed => return false,
+        }
+        self.release(has_room, now);
+        self.plan.handle_timeout(now.into_std());
+        true
+    }
+
+    /// Whether a poll delivers what is not pushed.
+    pub(super) fn is_polled(&self) -> bool {
+        self.polls || self.plan.has_news()
+    }
+
+    /// Whether the polls that replace push fail.
+    pub(super) fn is_poll_failing(&self) -> bool {
+        self.polls && !self.plan.is_well()
+    }
+
+    /// The user asks for events now: without push, the sources are polled.
+    pub(super) fn poll_now(&mut self, now: Instant) {
+        if self.polls {
+            self.plan.poll_now(now.into_std());
+        }
     }
 
     /// Covers `filters` from now on. Returns the sources for which that is a change.
@@ -452,7 +489,7 @@ impl Recovery {
     }
 
     /// There may be room for further pages.
-    pub(super) fn release(&mut self, has_room: bool, now: Instant) {
+    fn release(&mut self, has_room: bool, now: Instant) {
         let now = now.into_std();
         for (at, turn, outcome) in std::mem::take(&mut self.held_back) {
             if matches!(outcome, Outcome::Synced { .. }) && !has_room {

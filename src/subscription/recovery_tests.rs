@@ -146,3 +146,28 @@ fn what_is_answered_in_part_is_left_to_a_gap_around_it() {
     let (part, unrecovered) = recovery.part(0, Some(at(3)), Some(OpenReason::NotFound), at(9)).unwrap();
     assert_eq!((part.since, part.filters, unrecovered.len()), (Some(at(3)), texts(&[STORE]), 1));
 }
+
+#[test]
+fn push_that_is_up_or_down_is_what_the_phase_and_the_transport_say() {
+    let now = Instant::now();
+    // Whether sources are queried, and whether in place of push, a minute later.
+    for (phase, polls, want) in [
+        (Phase::Starting, false, None),
+        (Phase::Connecting, false, Some(true)),
+        (Phase::Live, false, Some(false)),
+        (Phase::Live, true, Some(true)),
+        (Phase::Reconnecting, false, Some(true)),
+        (Phase::Recreating, false, Some(true)),
+        (Phase::Closing, false, None),
+        (Phase::Closed, true, None),
+    ] {
+        let mut recovery = recovery(&FakeSource::default());
+        recovery.polls_alone(polls);
+        recovery.plan.continues_from_position(0);
+        assert_eq!(recovery.observe(phase, true, now), want.is_some(), "{phase:?}");
+        assert_eq!(recovery.plan.is_polling(now.into_std() + Duration::from_secs(60)), want == Some(true), "{phase:?}");
+        assert_eq!(recovery.is_polled(), polls, "{phase:?}");
+        recovery.cover(&[]);
+        assert!(!recovery.observe(phase, true, now), "{phase:?}: no source covers anything");
+    }
+}

@@ -114,23 +114,10 @@ impl Driver {
 
     /// Passes the state of push to the plan, and runs its requests.
     pub(super) fn reconcile(&mut self) {
-        let phase = self.machine.phase();
-        let is_over = matches!(phase, machine::Phase::Closing | machine::Phase::Closed);
-        if is_over || !self.recovery.can_ask() {
-            self.recovery.plan.stop(is_over);
+        let has_room = self.intake.queue().has_room();
+        if !self.recovery.observe(self.machine.phase(), has_room, Instant::now()) {
             return self.cut_filling();
         }
-        let now = Instant::now().into_std();
-        match phase {
-            machine::Phase::Live if !self.setup.polls => self.recovery.plan.push_up(now),
-            machine::Phase::Live => self.recovery.plan.push_down(now),
-            machine::Phase::Connecting | machine::Phase::Reconnecting | machine::Phase::Recreating => {
-                self.recovery.plan.push_down(now);
-            }
-            machine::Phase::Starting | machine::Phase::Closing | machine::Phase::Closed => return self.cut_filling(),
-        }
-        self.recovery.release(self.intake.queue().has_room(), Instant::now());
-        self.recovery.plan.handle_timeout(now);
         while let Some(ask) = self.recovery.plan.poll_ask() {
             tracing::debug!(?ask, subscription = self.id_for_log(), "catch-up");
             match ask {

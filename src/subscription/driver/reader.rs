@@ -146,16 +146,14 @@ impl Driver {
             }
             Command::Revalidate => {
                 self.feed(Input::Slept { by: Duration::ZERO });
-                if self.setup.polls {
-                    self.recovery.plan.poll_now(Instant::now().into_std());
-                }
+                self.recovery.poll_now(Instant::now());
             }
         }
     }
 
     pub(super) fn shut_down(&mut self, how: Shutdown) {
         let phase = self.machine.phase();
-        let is_polled = self.setup.polls || self.recovery.plan.has_news();
+        let is_polled = self.recovery.is_polled();
         let Request { unread, delete, within, linger } = self.report.ending.request(how, phase, is_polled);
         match unread {
             Unread::Report(cause) => {
@@ -273,7 +271,7 @@ impl Driver {
             expires_at: self.machine.expires_at(),
             failed_attempts: self.machine.failed_attempts(),
             is_polling: self.recovery.plan.is_polling(now.into_std()),
-            is_poll_failing: self.setup.polls && !self.recovery.plan.is_well(),
+            is_poll_failing: self.recovery.is_poll_failing(),
             is_settled: self.cleanup.is_settled(now),
             is_deleted: self.machine.is_deleted() && self.cleanup.is_clean(now),
             call_waits: self.calls.longest_wait(),

@@ -46,9 +46,7 @@ impl Driver {
         let Some(route) = self.setup.routes.get(to).cloned() else { return };
         tracing::info!(transport = %route.transport.kind(), subscription = self.id_for_log(), "another transport is used");
         self.routes.switched(Instant::now(), to, self.machine.generation(), self.active.held.lease().is_some());
-        if self.setup.polls {
-            self.polls_end(&GapCause::TransportChanged);
-        }
+        self.polls_end(&GapCause::TransportChanged);
         let Route { control, transport, has_address, polls } = route;
         self.setup.control = control;
         self.setup.transport = transport;
