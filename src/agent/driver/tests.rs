@@ -95,11 +95,7 @@ fn answer(status: u16, date: Option<u64>, body: &str) -> crate::http::Answer {
         let date = format!("Sun, 06 Nov 1994 08:{:02}:{:02} GMT", seconds / 60, seconds % 60);
         headers.insert(http::header::DATE, date.parse().unwrap());
     }
-    crate::http::Answer {
-        status: http::StatusCode::from_u16(status).unwrap(),
-        headers,
-        body: body.to_owned().into(),
-    }
+    crate::http::Answer { status: http::StatusCode::from_u16(status).unwrap(), headers, body: body.to_owned().into() }
 }
 
 fn start(date: Option<u64>, id: &str) -> crate::http::Answer {
