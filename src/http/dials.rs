@@ -18,7 +18,7 @@ impl RateBudget {
     /// together reconnect one after the other, and leave part of the group for the login itself.
     ///
     /// # Errors
-    /// [`ErrorKind::RateLimited`] if that is after `deadline`: immediately if the limit is known;
+    /// [`RateLimited`](crate::ErrorKind::RateLimited) if that is after `deadline`: immediately if the limit is known;
     /// else at `deadline`, since a pending response may report a higher limit than assumed.
     pub(crate) async fn admit_dial(&self, deadline: Instant) -> Result<DialTurn> {
         loop {

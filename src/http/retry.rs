@@ -46,7 +46,7 @@ impl Attempts {
         Self { idempotency, backoff, deadline, repeats: 0, refreshed: false }
     }
 
-    /// Waits until the next attempt may be made; `Err` with the error of this one if there is none. `random` in `0..1`
+    /// Waits until the next attempt may be made; `Err` with this error if no other attempt is allowed. `random` in `0..1`
     /// is the share of the longest pause.
     pub(crate) async fn after(&mut self, error: Error, random: f64) -> Result<Next> {
         let left = self.deadline.saturating_duration_since(Instant::now());

@@ -223,7 +223,7 @@ impl Recovery {
         self.filling.is_some()
     }
 
-    /// The gap that is being filled is filled for what is missing since then, too; `false` if there is none.
+    /// The gap that is being filled is filled for what is missing since then, too; `false` if no gap is being filled.
     pub(super) fn fill_more(&mut self, since: Option<SystemTime>, filters: &[String], now: Instant) -> bool {
         let Some(filling) = &mut self.filling else { return false };
         filling.unended.add(filters);
@@ -237,7 +237,7 @@ impl Recovery {
         self.unended.unrecovered.extend(open);
     }
 
-    /// Another gap begins: its end is that of the gap that is being filled, too. `false` if none is.
+    /// Another gap begins: its end is that of the gap that is being filled, too; `false` if no gap is.
     pub(super) fn fill_with_next(&mut self) -> bool {
         let Some(Filling { unended, .. }) = self.filling.take() else { return false };
         self.unended.join(unended);

@@ -144,7 +144,7 @@ impl Source {
         self.query(None, None)
     }
 
-    /// Asks for the next page, in a round that this call begins if there is none. `since`: since when events may be
+    /// Asks for the next page, in the present round or a new one. `since`: since when events may be
     /// missing, if they may. `from_newest`: every event up to the newest position was found. `None` if it covers no
     /// filter.
     pub(super) fn ask(&mut self, since: Option<Since>, from_newest: bool, asked: SystemTime) -> Option<Query> {

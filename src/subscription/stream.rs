@@ -166,7 +166,7 @@ impl Subscription {
         self.acks.keeper.read(Acknowledged::last)
     }
 
-    /// Marks everything that the stream has yielded as finished, and saves that in the [`Checkpoint`](crate::Checkpoint): after a restart
+    /// Marks everything that the stream has yielded as finished, and saves that in the [`Checkpoint`]: after a restart
     /// none of it is delivered again, and everything after it is.
     ///
     /// Works in both [`AckMode`]s. Cancel safe: after a drop, it is saved now or within a second.
@@ -320,7 +320,7 @@ pub struct Closed {
     /// Received deliveries that were not read.
     pub unread: Vec<Delivery>,
     /// The error that ended the subscription before it was closed, if there was one; otherwise the error that prevented
-    /// storing its position in its [`Checkpoint`](crate::Checkpoint).
+    /// storing its position in its [`Checkpoint`].
     pub error: Option<Error>,
 }
 
