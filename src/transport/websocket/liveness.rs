@@ -45,6 +45,8 @@ pub(super) struct Liveness {
     any_at: Instant,
     text_at: Instant,
     beat_at: Instant,
+    /// When an incomplete message last grew.
+    grew_at: Option<Instant>,
     /// When the unanswered question was sent.
     ping: Option<Instant>,
     beat: Option<Instant>,
@@ -52,8 +54,16 @@ pub(super) struct Liveness {
 
 impl Liveness {
     pub(super) fn new(pace: Pace, idle_timeout: Duration, now: Instant) -> Self {
-        let mut liveness =
-            Self { pace, beat_every: Duration::ZERO, any_at: now, text_at: now, beat_at: now, ping: None, beat: None };
+        let mut liveness = Self {
+            pace,
+            beat_every: Duration::ZERO,
+            any_at: now,
+            text_at: now,
+            beat_at: now,
+            grew_at: None,
+            ping: None,
+            beat: None,
+        };
         liveness.idle_timeout(idle_timeout);
         liveness
     }
@@ -69,6 +79,13 @@ impl Liveness {
         if what == Heard::Text {
             self.text_at = now;
             self.beat = None;
+        }
+    }
+
+    /// An incomplete message last grew at `at`, and delays every other answer. Once it grows no more, that is silence.
+    pub(super) fn grew(&mut self, at: Instant) {
+        if self.grew_at.replace(at) != Some(at) {
+            self.heard(Heard::Text, at);
         }
     }
 
@@ -131,6 +148,23 @@ mod tests {
 
     fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_message_that_grows_no_more_is_no_sign_of_life() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(PACE, s(300), start);
+        let mut actions = Vec::new();
+        for second in 0..=60 {
+            liveness.grew(start + s(second.min(20)));
+            while let Some(due) = liveness.poll(start + s(second)) {
+                actions.push((second, due));
+                if matches!(due, Due::Dead(_)) {
+                    break;
+                }
+            }
+        }
+        assert_eq!(actions, [(50, Due::Ping), (50, Due::Heartbeat), (60, Due::Dead("no answer to a ping"))]);
     }
 
     /// The due actions, second by second; `heard` says what arrives, and heartbeats are echoed a second later or never.

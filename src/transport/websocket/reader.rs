@@ -227,7 +227,7 @@ impl ReaderTask {
         // An incomplete message delays every other answer.
         let grew = self.ws.get_ref().grew();
         if let Some((liveness, at)) = self.liveness.as_mut().zip(grew) {
-            liveness.heard(Heard::Text, at);
+            liveness.grew(at);
         }
         let holding = self.holding;
         while let Some(due) = self.liveness.as_mut().filter(|_| !holding).and_then(|liveness| liveness.poll(now)) {

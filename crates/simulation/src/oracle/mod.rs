@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::{Core, Sample};
-use crate::schedule::{FaultKind, Mode, Schedule};
+use crate::schedule::{Fault, FaultKind, Mode, Schedule};
 use crate::service::Op;
 use crate::time::{MS, SEC, Us};
 use crate::world::{Emission, Filter, What};
@@ -848,6 +848,9 @@ impl Oracle<'_> {
         };
         let samples: Vec<Sample> =
             self.core.samples.iter().copied().filter(|sample| sample.at >= started && sample.at <= over).collect();
+        // An audit that fails is repeated.
+        let fails = |fault: &Fault| matches!(fault.what, FaultKind::Http { op: Op::Get, .. });
+        let audited = if self.schedule.faults.iter().any(fails) { 90 * SEC } else { 66 * SEC };
         // One that waited for its reader says nothing about the path.
         let waits = self.schedule.faults.iter().any(|fault| matches!(fault.what, FaultKind::Stall(_)));
         let is_pushed = |item: &Item| !waits && matches!(item, Item::Event { found: false, .. });
@@ -872,7 +875,7 @@ impl Oracle<'_> {
             let arrived = pushed.partition_point(|at| *at <= sample.at).checked_sub(1).map(|last| pushed[last]);
             let begin = arrived.filter(|_| !sample.deaf).map_or(begin, |at| begin.max(at));
             let length = sample.at - begin;
-            let bound = if sample.deaf { 66 * SEC } else { bound + 2 * SEC };
+            let bound = if sample.deaf { audited } else { bound + 2 * SEC };
             if length > bound && worst.is_none_or(|(longest, ..)| length > longest) {
                 worst = Some((length, begin, sample.deaf));
             }
