@@ -12,10 +12,9 @@ use super::keys::Keys;
 use super::progress::Traces;
 use super::queue::{Item, Queue};
 use super::resume::{Mark, ResumeToken};
-use super::subjects::{About, Subjects};
 use crate::codec::{self, Cipher, DecodeError};
 use crate::control::DeliveryMode;
-use crate::dedup::Seen;
+use crate::dedup::{About, Seen, Subjects};
 use crate::delivery::{Delivery, Undecodable};
 use crate::error::Result;
 use crate::event::{DedupKey, Notification, Origin};
@@ -90,7 +89,7 @@ impl Intake {
             held_mark: None,
             frames: Seen::new(FRAMES, FRAMES_FOR),
             events,
-            subjects: Subjects::after(resume, now),
+            subjects: resume.map_or_else(Subjects::default, |it| Subjects::restored(&it.pushed, &it.found, now)),
             owner: resume.and_then(|token| token.owner.clone()),
         }
     }

@@ -26,7 +26,6 @@ mod links;
 mod machine;
 mod ops;
 mod orphans;
-mod overlap;
 mod polled;
 mod ports;
 mod positions;
@@ -44,7 +43,6 @@ mod routes;
 mod setup;
 mod source;
 mod stream;
-mod subjects;
 
 use std::sync::Arc;
 

@@ -45,7 +45,7 @@ pub struct ResumeToken {
     pub(crate) proven: Proven,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) seen: Vec<DedupKey>,
-    /// The subjects of pushed events, and of found ones: see `subjects::Subjects`.
+    /// The subjects of pushed events, and of found ones: see `dedup::Subjects`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) pushed: Vec<DedupKey>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

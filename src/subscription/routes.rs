@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::cleanup::Orphan;
 use super::failover::{Failover, Terms};
 use super::machine::Op;
-use super::overlap::Overlap;
+use crate::dedup::Overlap;
 use crate::event::Notification;
 use crate::ids::SubscriptionId;
 

@@ -1,4 +1,4 @@
-//! Which events were already delivered.
+//! The keys of what was delivered lately. Pure.
 
 use std::collections::{HashSet, VecDeque};
 

@@ -67,7 +67,7 @@ impl Delivered {
 
 /// The events of each subscription, while two overlap; for longer if there are several transports.
 #[derive(Debug, Default)]
-pub(super) struct Overlap {
+pub(crate) struct Overlap {
     /// There are several transports.
     always: bool,
     /// Since when two overlap, while they do.
@@ -83,12 +83,12 @@ pub(super) struct Overlap {
 
 impl Overlap {
     /// For a subscription that may use this number of transports.
-    pub(super) fn new(transports: usize) -> Self {
+    pub(crate) fn new(transports: usize) -> Self {
         Self { always: transports > 1, ..Self::default() }
     }
 
     /// Another subscription is about to be created. It delivers no event from long before, so an equal event is new.
-    pub(super) fn begin(&mut self, now: Instant) {
+    pub(crate) fn begin(&mut self, now: Instant) {
         self.begun = Some(now);
         self.alone_since = None;
         if !self.always {
@@ -110,14 +110,14 @@ impl Overlap {
     }
 
     /// Another attempt to make it.
-    pub(super) fn begin_again(&mut self, now: Instant) {
+    pub(crate) fn begin_again(&mut self, now: Instant) {
         if self.begun.is_some() {
             self.begin(now);
         }
     }
 
     /// When the service created a subscription: it delivers nothing sent before.
-    pub(super) fn created(&mut self, id: &SubscriptionId, at: Option<SystemTime>) {
+    pub(crate) fn created(&mut self, id: &SubscriptionId, at: Option<SystemTime>) {
         let Some(at) = at.filter(|_| self.always || self.begun.is_some()) else { return };
         if self.created.len() >= CREATIONS {
             self.created.clear();
@@ -127,7 +127,7 @@ impl Overlap {
 
     /// Whether only one is left, and delivers; `is_read` if no received event waits. It has delivered everything that
     /// the other had only a while after that.
-    pub(super) fn observe(&mut self, now: Instant, is_alone: bool, is_read: bool) {
+    pub(crate) fn observe(&mut self, now: Instant, is_alone: bool, is_read: bool) {
         if self.begun.is_none() || !is_alone {
             self.alone_since = None;
         } else if now.saturating_duration_since(*self.alone_since.get_or_insert(now)) >= SPAN && is_read {
@@ -141,7 +141,7 @@ impl Overlap {
     }
 
     /// Remembers a notification; `false` if the other subscription delivered it already.
-    pub(super) fn admit(&mut self, notification: &Notification, now: Instant) -> bool {
+    pub(crate) fn admit(&mut self, notification: &Notification, now: Instant) -> bool {
         let is_on = self.always || self.begun.is_some();
         let Some(from) = notification.subscription_id().filter(|_| is_on) else { return true };
         let sent = notification.timestamp().and_then(Timestamp::system_time);

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use tokio::time::{Duration, Instant};
 
-use super::resume::ResumeToken;
-use crate::dedup::Seen;
+use super::Seen;
 use crate::event::{DedupKey, Notification, Spelling};
 
 /// Events that are recognized when a source finds them, or finds them again: what one answer of a source may hold, and
@@ -50,7 +49,7 @@ impl Names {
 /// The subjects of an event. An event of the own extension is recognized by `~` as well as by the id: before the owner
 /// was known, it was remembered by `~`.
 #[derive(Clone, Debug)]
-pub(super) struct About {
+pub(crate) struct About {
     /// By `~`, which does not depend on the owner.
     tilde: Names,
     /// By the id, if that differs.
@@ -58,7 +57,7 @@ pub(super) struct About {
 }
 
 impl About {
-    pub(super) fn of(notification: &Notification) -> Self {
+    pub(crate) fn of(notification: &Notification) -> Self {
         let [tilde, named] = [Spelling::Tilde, Spelling::Named].map(|spelling| Names::of(notification, spelling));
         Self { named: Some(named).filter(|named| *named != tilde), tilde }
     }
@@ -74,12 +73,12 @@ impl About {
     }
 
     /// How many subjects there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tilde.subjects.len()
     }
 
     /// What it is to be known by in another process, which may not know the owner yet.
-    pub(super) fn keys(self) -> Vec<DedupKey> {
+    pub(crate) fn keys(self) -> Vec<DedupKey> {
         let mut keys = self.tilde.subjects;
         keys.extend(self.named.into_iter().flat_map(|named| named.subjects));
         keys.sort_unstable();
@@ -90,7 +89,7 @@ impl About {
 
 /// The deliveries by origin.
 #[derive(Debug)]
-pub(super) struct Subjects {
+pub(crate) struct Subjects {
     by_push: Seen,
     by_catch_up: Seen,
     /// The last change of a subject that catch-up delivered.
@@ -107,22 +106,19 @@ impl Default for Subjects {
 }
 
 impl Subjects {
-    /// Restores the deliveries from before a restart.
-    pub(super) fn after(token: Option<&ResumeToken>, now: Instant) -> Self {
+    /// Remembers the subjects of events that were pushed or found before a restart.
+    pub(crate) fn restored(pushed: &[DedupKey], found: &[DedupKey], now: Instant) -> Self {
         let mut subjects = Self::default();
-        if let Some(token) = token {
-            for key in &token.pushed {
-                subjects.by_push.admit(*key, now);
-            }
-            for key in &token.found {
-                subjects.by_catch_up.admit(*key, now);
+        for (keys, seen) in [(pushed, &mut subjects.by_push), (found, &mut subjects.by_catch_up)] {
+            for key in keys {
+                seen.admit(*key, now);
             }
         }
         subjects
     }
 
     /// Whether a state differs from the last delivered one.
-    pub(super) fn admit_state(&mut self, subject: DedupKey, state: DedupKey) -> bool {
+    pub(crate) fn admit_state(&mut self, subject: DedupKey, state: DedupKey) -> bool {
         if self.states.len() >= STATES {
             self.states.clear();
         }
@@ -130,19 +126,19 @@ impl Subjects {
     }
 
     /// The last delivered states may be outdated.
-    pub(super) fn forget_states(&mut self) {
+    pub(crate) fn forget_states(&mut self) {
         self.states.clear();
     }
 
     /// Whether an event with this subject was delivered.
-    pub(super) fn is_known(&mut self, subject: DedupKey, now: Instant) -> bool {
+    pub(crate) fn is_known(&mut self, subject: DedupKey, now: Instant) -> bool {
         self.by_push.holds(subject, now) || self.by_catch_up.holds(subject, now)
     }
 
     /// Whether a pushed event contains something that catch-up has not delivered. An event without a distinguishable
     /// subject always does. Two pushes with the same subject are the service's decision. `can_ask`: a source may find
     /// the event again, so that it is remembered.
-    pub(super) fn admit_pushed(&mut self, about: &About, can_ask: bool, now: Instant) -> bool {
+    pub(crate) fn admit_pushed(&mut self, about: &About, can_ask: bool, now: Instant) -> bool {
         self.forget_states();
         // An older change of something that was found in its newer state is part of that.
         let is_older = |(what, at): &(DedupKey, i128)| self.newest.get(what).is_some_and(|newest| at < newest);
@@ -160,7 +156,7 @@ impl Subjects {
 
     /// Whether a found event reports something that was not delivered. An event that is found for two filters is two
     /// events, as in push; a pushed one may have another spelling of the filter's URI. Returns its keys.
-    pub(super) fn admit_found(&mut self, about: &About, now: Instant) -> Option<Vec<DedupKey>> {
+    pub(crate) fn admit_found(&mut self, about: &About, now: Instant) -> Option<Vec<DedupKey>> {
         // The id may stand in the body, and `~` in the URI.
         let mut is_found = |names: &Names, at| {
             about.spellings().any(|other| self.by_catch_up.holds(names.scoped(at, &other.scope), now))
@@ -397,14 +393,7 @@ mod tests {
     fn subjects_from_before_a_restart_are_recognized_before_the_owner_is_known() {
         let now = Instant::now();
         let pushed = About::of(&event("missed-calls", "7", Some("7")));
-        let mut token = super::super::resume::ResumeToken::new(
-            "sub-1".into(),
-            String::new(),
-            None,
-            super::super::continuity::Proven::all(std::time::SystemTime::UNIX_EPOCH),
-        );
-        token.pushed = pushed.keys();
-        let mut subjects = Subjects::after(Some(&token), now);
+        let mut subjects = Subjects::restored(&pushed.keys(), &[], now);
         for extension in ["~", "7"] {
             let found = event("missed-calls", extension, (extension == "7").then_some("7"));
             assert!(subjects.admit_found(&About::of(&found), now).is_none(), "{extension}");
@@ -421,13 +410,11 @@ mod tests {
         };
         let pushed = parse(r#""ownerId":"7","extensionId":"7","sessionId":"9""#, crate::event::Origin::Push);
         let found = parse(r#""body":{"extensionId":"7","sessionId":"9"}"#, crate::event::Origin::CatchUp);
-        let proven = super::super::continuity::Proven::all(std::time::SystemTime::UNIX_EPOCH);
-        let mut token = super::super::resume::ResumeToken::new("sub-1".into(), String::new(), None, proven);
         let now = Instant::now();
         let mut subjects = Subjects::default();
         assert!(subjects.admit_pushed(&pushed, true, now));
         assert!(subjects.admit_found(&found, now).is_none(), "in the process that read it");
-        token.pushed = pushed.keys();
-        assert!(Subjects::after(Some(&token), now).admit_found(&found, now).is_none(), "after a restart");
+        let mut restored = Subjects::restored(&pushed.keys(), &[], now);
+        assert!(restored.admit_found(&found, now).is_none(), "after a restart");
     }
 }
