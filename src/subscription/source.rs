@@ -262,6 +262,7 @@ mod tests {
     use super::*;
 
     const STORE: &str = "/restapi/v1.0/account/~/extension/~/message-store";
+    const INSTANT: &str = "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS";
 
     fn at(secs: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
@@ -331,6 +332,10 @@ mod tests {
         assert!(source.ask(None, true, at(1_200)).is_none() && source.begin(at(1_200)).is_none());
         assert!(source.cover(&[STORE.parse().unwrap()]));
         assert_eq!(asked(source.ask(since(900), false, at(1_300))), Some((None, Some(at(907)))));
+        // The next page was one of the former filters' answer.
+        source.answered(&mut page(1_310, true), position(1_310));
+        assert!(source.cover(&[STORE, INSTANT].map(|filter| filter.parse().unwrap())));
+        assert_eq!(asked(source.ask(since(900), false, at(1_400))), Some((None, Some(at(907)))));
     }
 
     #[test]
