@@ -1,7 +1,7 @@
 //! Domain events, filters, and which events a filter matches. Pure.
 
 use super::context::Identity;
-use super::http::percent_decode;
+use super::http::{Refused, Reply, percent_decode};
 
 /// Query parameters that change the shape of a body; all others narrow the set of events.
 const SHAPES: [&str; 4] = ["detailedTelephonyState", "sipData", "totalActiveCalls", "aggregated"];
@@ -125,6 +125,9 @@ impl DomainEvent {
         Self { uri, bodies: vec![body.to_string()] }
     }
 }
+
+/// What a call to REST comes to: its answer, and what happened to the account.
+pub(crate) type Outcome = Result<(Reply, Vec<DomainEvent>), Refused>;
 
 /// Expands `~` to numeric ids, in both spellings of the API.
 fn expand(path: &str, account: &str, extension: &str) -> String {

@@ -7,13 +7,11 @@ use serde_json::json;
 use crate::account::{a2p, calls, insights, message_sync, messages as store, people, send, team};
 use crate::budget::{Group, Spent};
 use crate::context::Context;
-use crate::filters::DomainEvent;
+use crate::filters::Outcome;
 use crate::http::{Call, Refused, Reply, json_reply};
 use crate::random::uuid;
 use crate::state::State;
 use crate::{gateway, oauth, subscriptions};
-
-type Routed = Result<(Reply, Vec<DomainEvent>), Refused>;
 
 /// Serves the requests that sockets have made.
 pub(crate) fn serve_sockets(state: &mut State) {
@@ -43,7 +41,7 @@ pub(crate) fn handle(state: &mut State, call: &Call) -> Reply {
     reply
 }
 
-fn route(state: &mut State, call: &Call, path: &[&str], spent: &mut Option<Spent>) -> Routed {
+fn route(state: &mut State, call: &Call, path: &[&str], spent: &mut Option<Spent>) -> Outcome {
     let method = call.method.as_str();
     if let ["restapi", "oauth", rest @ ..] = path {
         // Sockets depend on the access tokens that change here.
@@ -72,7 +70,7 @@ fn route(state: &mut State, call: &Call, path: &[&str], spent: &mut Option<Spent
     handler(state, call, path)
 }
 
-type Handler = fn(&mut State, &Call, &[&str]) -> Routed;
+type Handler = fn(&mut State, &Call, &[&str]) -> Outcome;
 
 /// The handler of a path, and the usage plan group of its calls.
 fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handler)> {
@@ -234,11 +232,11 @@ fn named(ctx: &Context, path: &[&str]) -> Result<String, Refused> {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "every route has one type")]
-fn ok(reply: Reply) -> Routed {
+fn ok(reply: Reply) -> Outcome {
     Ok((reply, Vec::new()))
 }
 
-fn ok_or_refused(reply: Result<Reply, Refused>) -> Routed {
+fn ok_or_refused(reply: Result<Reply, Refused>) -> Outcome {
     reply.map(|reply| (reply, Vec::new()))
 }
 

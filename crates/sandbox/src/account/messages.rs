@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::params::{batch, body, count_in, id_number, keep, time_in};
 use crate::context::Context;
-use crate::filters::DomainEvent;
+use crate::filters::{DomainEvent, Outcome};
 use crate::http::{Call, Refused, Reply, empty_reply, json_reply, text_reply};
 use crate::random::number;
 
@@ -260,13 +260,7 @@ pub(crate) fn content(own: &Messages, extension: &str, id: &str, attachment: &st
 }
 
 /// `PUT …/message-store/{id}`: sets the read status.
-pub(crate) fn update(
-    own: &mut Messages,
-    ctx: &mut Context,
-    call: &Call,
-    extension: &str,
-    id: &str,
-) -> Result<(Reply, Vec<DomainEvent>), Refused> {
+pub(crate) fn update(own: &mut Messages, ctx: &mut Context, call: &Call, extension: &str, id: &str) -> Outcome {
     let key = found(own, extension, id)?.id;
     let body = body(call)?;
     let change = match body["readStatus"].as_str() {
@@ -279,13 +273,7 @@ pub(crate) fn update(
 }
 
 /// `DELETE …/message-store/{id}`, or of several ids; `purge=true` deletes permanently.
-pub(crate) fn delete(
-    own: &mut Messages,
-    ctx: &mut Context,
-    call: &Call,
-    extension: &str,
-    id: &str,
-) -> Result<(Reply, Vec<DomainEvent>), Refused> {
+pub(crate) fn delete(own: &mut Messages, ctx: &mut Context, call: &Call, extension: &str, id: &str) -> Outcome {
     let keys = id.split(',').map(|id| found(own, extension, id).map(|it| it.id)).collect::<Result<Vec<_>, _>>()?;
     let purge = call.query("purge").is_some_and(|purge| purge == "true");
     let change = if purge { Change::Purge } else { Change::Delete };

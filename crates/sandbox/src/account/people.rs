@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::params::{batch, body, count_in, id_number};
 use crate::context::Context;
-use crate::filters::{DomainEvent, EventUri};
+use crate::filters::{DomainEvent, EventUri, Outcome};
 use crate::fixtures::caller;
 use crate::http::{Call, Refused, Reply, json_reply};
 use crate::random::number;
@@ -178,12 +178,7 @@ pub(crate) fn several(own: &People, ctx: &Context, call: &Call, ids: &str) -> Re
 }
 
 /// `PUT …/extension/~/presence`: only for the user's extension.
-pub(crate) fn set(
-    own: &mut People,
-    ctx: &mut Context,
-    call: &Call,
-    extension: &str,
-) -> Result<(Reply, Vec<DomainEvent>), Refused> {
+pub(crate) fn set(own: &mut People, ctx: &mut Context, call: &Call, extension: &str) -> Outcome {
     if extension != ctx.identity.extension_id {
         return Err(Refused::new(
             403,

@@ -9,7 +9,7 @@ use super::messages::{NewMessage, hint};
 use super::params::{body, text_field};
 use super::sent::SentKind;
 use crate::context::Context;
-use crate::filters::DomainEvent;
+use crate::filters::Outcome;
 use crate::http::{Call, Part, Refused, Reply, json_reply};
 
 /// The user's extension number.
@@ -50,11 +50,7 @@ fn recipients(body: &Value, names: &[&str]) -> Result<Vec<String>, Refused> {
 }
 
 /// `POST …/sms` and `…/mms`: the response and the events.
-pub(crate) fn send_sms(
-    own: &mut Account,
-    ctx: &mut Context,
-    call: &Call,
-) -> Result<(Reply, Vec<DomainEvent>), Refused> {
+pub(crate) fn send_sms(own: &mut Account, ctx: &mut Context, call: &Call) -> Outcome {
     let (body, attachments) = sent_body(call)?;
     // A picture needs no text.
     let text = match (text_field(&body, "text"), attachments.is_empty()) {
@@ -84,11 +80,7 @@ pub(crate) fn send_sms(
 }
 
 /// `POST …/fax`: at least one document or a text for the cover page.
-pub(crate) fn send_fax(
-    own: &mut Account,
-    ctx: &mut Context,
-    call: &Call,
-) -> Result<(Reply, Vec<DomainEvent>), Refused> {
+pub(crate) fn send_fax(own: &mut Account, ctx: &mut Context, call: &Call) -> Outcome {
     let (body, documents) = sent_body(call)?;
     let text = body["coverPageText"].as_str().unwrap_or_default();
     if documents.is_empty() && text.is_empty() {
@@ -118,11 +110,7 @@ pub(crate) fn send_fax(
 }
 
 /// `POST …/company-pager`.
-pub(crate) fn send_pager(
-    own: &mut Account,
-    ctx: &mut Context,
-    call: &Call,
-) -> Result<(Reply, Vec<DomainEvent>), Refused> {
+pub(crate) fn send_pager(own: &mut Account, ctx: &mut Context, call: &Call) -> Outcome {
     let body = body(call)?;
     let text = text_field(&body, "text")?;
     let to = recipients(&body, &["extensionNumber", "extensionId"])?;
@@ -152,12 +140,7 @@ pub(crate) fn send_pager(
 }
 
 /// `POST /team-messaging/v1/chats/{id}/posts`.
-pub(crate) fn create_post(
-    own: &mut Account,
-    ctx: &mut Context,
-    call: &Call,
-    chat_id: &str,
-) -> Result<(Reply, Vec<DomainEvent>), Refused> {
+pub(crate) fn create_post(own: &mut Account, ctx: &mut Context, call: &Call, chat_id: &str) -> Outcome {
     let body = body(call)?;
     let text = text_field(&body, "text")?;
     let creator = ctx.identity.extension_id.clone();

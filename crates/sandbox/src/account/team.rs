@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::params::{body, count_in, keep, text_field};
 use crate::context::Context;
-use crate::filters::DomainEvent;
+use crate::filters::{DomainEvent, Outcome};
 use crate::http::{Call, Refused, Reply, empty_reply, json_reply};
 use crate::random::number;
 
@@ -275,13 +275,7 @@ pub(crate) fn get_post(own: &Team, chat_id: &str, id: &str) -> Result<Reply, Ref
 }
 
 /// `PATCH /team-messaging/v1/chats/{id}/posts/{id}`: a new text.
-pub(crate) fn update_post(
-    own: &mut Team,
-    ctx: &mut Context,
-    call: &Call,
-    chat_id: &str,
-    id: &str,
-) -> Result<(Reply, Vec<DomainEvent>), Refused> {
+pub(crate) fn update_post(own: &mut Team, ctx: &mut Context, call: &Call, chat_id: &str, id: &str) -> Outcome {
     get_post(own, chat_id, id)?;
     let body = body(call)?;
     let text = text_field(&body, "text")?;
@@ -290,12 +284,7 @@ pub(crate) fn update_post(
 }
 
 /// `DELETE /team-messaging/v1/chats/{id}/posts/{id}`.
-pub(crate) fn delete_post(
-    own: &mut Team,
-    ctx: &mut Context,
-    chat_id: &str,
-    id: &str,
-) -> Result<(Reply, Vec<DomainEvent>), Refused> {
+pub(crate) fn delete_post(own: &mut Team, ctx: &mut Context, chat_id: &str, id: &str) -> Outcome {
     get_post(own, chat_id, id)?;
     Ok((empty_reply(StatusCode::NO_CONTENT), own.remove_post(ctx, id)))
 }

@@ -16,8 +16,7 @@ use super::session::{Session, Station};
 use super::tokens::{self, Denied, Tokens};
 use crate::context::Context;
 use crate::http::{Call, Reply, empty_reply, json_reply};
-use crate::knobs::TimeFormat;
-use crate::knobs::{AgentKnobs, EndWithContacts, ErrorsIn, ExistingSession};
+use crate::knobs::{AgentKnobs, EndWithContacts, ErrorsIn, ExistingSession, TimeFormat};
 
 /// The agent who logs in.
 pub(crate) const AGENT: &str = "7001";
@@ -249,27 +248,27 @@ pub(crate) fn handle(own: &mut Center, ctx: &mut Context, call: &Call, route: Op
     let params = Params::of(call);
     let done = match route {
         Route::Start => {
-            return start(own, ctx, &params, &knobs, now).unwrap_or_else(|wrong| wrong.reply(&knobs, false));
+            return start(own, ctx, &params).unwrap_or_else(|wrong| wrong.reply(&knobs, false));
         }
-        Route::Join => return join(own, ctx, &params, &knobs, now).unwrap_or_else(|wrong| wrong.reply(&knobs, false)),
+        Route::Join => return join(own, ctx, &params).unwrap_or_else(|wrong| wrong.reply(&knobs, false)),
         Route::ServerTime => {
             let body = json!({ "ServerTime": time(ctx) });
             return json_reply(StatusCode::OK, &body);
         }
         Route::NoId if call.method == "DELETE" => Err(Wrong::UNKNOWN),
         Route::NoId => Err(Wrong::METHOD),
-        Route::End(id) => end(own, ctx, &id, &params, &knobs, now),
-        Route::State(id) => set_state(own, ctx, &id, &params, &knobs, now),
-        Route::KeepAlive(id) | Route::Resize(id) => living(own, ctx, &id, &knobs, now).map(drop),
+        Route::End(id) => end(own, ctx, &id, &params),
+        Route::State(id) => set_state(own, ctx, &id, &params),
+        Route::KeepAlive(id) | Route::Resize(id) => living(own, ctx, &id).map(drop),
         Route::Phone(id, action) => match calls::phone(&action) {
-            Some(events) => living(own, ctx, &id, &knobs, now).map(drop).map(|()| {
-                push_to(own, ctx, &id, events.iter().map(Event::of), now);
+            Some(events) => living(own, ctx, &id).map(drop).map(|()| {
+                push_to(own, ctx, &id, events.iter().map(Event::of));
             }),
             None => Err(Wrong::NOTHING),
         },
-        Route::Contact(id, contact, action) => step_of(&action)
-            .ok_or(Wrong::NOTHING)
-            .and_then(|step| contact_step(own, ctx, &id, &contact, step, &knobs, now)),
+        Route::Contact(id, contact, action) => {
+            step_of(&action).ok_or(Wrong::NOTHING).and_then(|step| contact_step(own, ctx, &id, &contact, step))
+        }
         _ => Err(Wrong::NOTHING),
     };
     match done {
@@ -278,8 +277,8 @@ pub(crate) fn handle(own: &mut Center, ctx: &mut Context, call: &Call, route: Op
     }
 }
 
-fn push_to(own: &mut Center, ctx: &Context, id: &str, events: impl IntoIterator<Item = Event>, now: Instant) {
-    let knobs = &ctx.knobs.agent;
+fn push_to(own: &mut Center, ctx: &Context, id: &str, events: impl IntoIterator<Item = Event>) {
+    let (knobs, now) = (&ctx.knobs.agent, ctx.moment().now);
     let Some(session) = own.of_id(id) else { return };
     for event in events {
         session.push(event, knobs, now);
@@ -287,16 +286,11 @@ fn push_to(own: &mut Center, ctx: &Context, id: &str, events: impl IntoIterator<
 }
 
 /// The live session with an id.
-fn living<'a>(
-    own: &'a mut Center,
-    ctx: &Context,
-    id: &str,
-    knobs: &AgentKnobs,
-    now: Instant,
-) -> Result<&'a mut Session, Wrong> {
+fn living<'a>(own: &'a mut Center, ctx: &Context, id: &str) -> Result<&'a mut Session, Wrong> {
     let session = own.of_id(id).ok_or(Wrong::UNKNOWN)?;
     ctx.poke();
-    if session.is_forgotten(knobs, now) {
+    let now = ctx.moment().now;
+    if session.is_forgotten(&ctx.knobs.agent, now) {
         return Err(Wrong::UNKNOWN);
     }
     if session.is_over() {
@@ -316,17 +310,11 @@ fn begun(id: &str, knobs: &AgentKnobs) -> Reply {
     json_reply(status, &json!({ "sessionId": id }))
 }
 
-fn start(
-    own: &mut Center,
-    ctx: &mut Context,
-    params: &Params,
-    knobs: &AgentKnobs,
-    now: Instant,
-) -> Result<Reply, Wrong> {
+fn start(own: &mut Center, ctx: &mut Context, params: &Params) -> Result<Reply, Wrong> {
     let agent = agent_of(params)?.to_owned();
     let station = station(params)?;
     if own.of_agent(&agent).is_some() {
-        return Err(match knobs.existing_session {
+        return Err(match ctx.knobs.agent.existing_session {
             ExistingSession::Conflict => Wrong::new(409, "SessionInProgress", "the agent has a session", None),
             ExistingSession::BadRequest => Wrong::start("SessionInProgress"),
         });
@@ -341,7 +329,8 @@ fn start(
     if !is_shared && taken(&|other| other.phone == station.phone) {
         return Err(Wrong::start("PhoneNumberInUse"));
     }
-    let at = time(ctx);
+    let (at, now) = (time(ctx), ctx.moment().now);
+    let knobs = &ctx.knobs.agent;
     let (mut session, id) = Session::start(&agent, station, &at, knobs, &mut ctx.rng, now);
     for event in own.persistent.get(&agent).into_iter().flatten() {
         session.push(event.clone(), knobs, now);
@@ -376,63 +365,44 @@ fn is_phone(text: &str) -> bool {
     is_number || text.eq_ignore_ascii_case("WebRTC")
 }
 
-fn join(
-    own: &mut Center,
-    ctx: &mut Context,
-    params: &Params,
-    knobs: &AgentKnobs,
-    now: Instant,
-) -> Result<Reply, Wrong> {
+fn join(own: &mut Center, ctx: &mut Context, params: &Params) -> Result<Reply, Wrong> {
     let agent = agent_of(params)?;
     let none = Wrong::new(409, "NoAgentSession", "the agent has no session", None);
     let session = own.of_agent(agent).ok_or(none)?;
     ctx.poke();
+    let (knobs, now) = (&ctx.knobs.agent, ctx.moment().now);
     Ok(begun(&session.join(knobs, &mut ctx.rng, now), knobs))
 }
 
-fn end(
-    own: &mut Center,
-    ctx: &mut Context,
-    id: &str,
-    params: &Params,
-    knobs: &AgentKnobs,
-    now: Instant,
-) -> Result<(), Wrong> {
-    let session = living(own, ctx, id, knobs, now)?;
+fn end(own: &mut Center, ctx: &mut Context, id: &str, params: &Params) -> Result<(), Wrong> {
+    let session = living(own, ctx, id)?;
     let open: Vec<String> = session.live.contact_ids().map(str::to_owned).collect();
     let may = params.is_true("forceLogoff") || params.is_true("endContacts") || open.is_empty();
-    if !may && knobs.end_with_contacts == EndWithContacts::Refused {
+    if !may && ctx.knobs.agent.end_with_contacts == EndWithContacts::Refused {
         return Err(Wrong::new(409, "OpenContacts", "contacts are open", None));
     }
-    if !may && knobs.end_with_contacts == EndWithContacts::Unsuccessful {
-        push_to(own, ctx, id, [Event::of(&own_end(false))], now);
+    if !may && ctx.knobs.agent.end_with_contacts == EndWithContacts::Unsuccessful {
+        push_to(own, ctx, id, [Event::of(&own_end(false))]);
         return Ok(());
     }
     if params.is_true("endContacts") {
         for contact in open {
             // A contact whose event cannot be changed ends with the session.
-            let _ = contact_step(own, ctx, id, &contact, ContactStep::Finish, knobs, now);
+            let _ = contact_step(own, ctx, id, &contact, ContactStep::Finish);
         }
     }
-    push_to(own, ctx, id, [Event::of(&own_end(true))], now);
+    push_to(own, ctx, id, [Event::of(&own_end(true))]);
     Ok(())
 }
 
-fn set_state(
-    own: &mut Center,
-    ctx: &mut Context,
-    id: &str,
-    params: &Params,
-    knobs: &AgentKnobs,
-    now: Instant,
-) -> Result<(), Wrong> {
-    living(own, ctx, id, knobs, now)?;
+fn set_state(own: &mut Center, ctx: &mut Context, id: &str, params: &Params) -> Result<(), Wrong> {
+    living(own, ctx, id)?;
     let wanted = params.get("state").unwrap_or_default();
     let known = ["Available", "Unavailable"].into_iter().find(|known| known.eq_ignore_ascii_case(wanted));
     let known = known.ok_or(Wrong::PARAMETER)?;
     let reason = params.get("reason").filter(|_| known == "Unavailable").unwrap_or_default();
     let event = agent_state(known, reason, &time(ctx));
-    push_to(own, ctx, id, [Event::of(&event)], now);
+    push_to(own, ctx, id, [Event::of(&event)]);
     Ok(())
 }
 
@@ -457,15 +427,13 @@ pub(super) fn contact_step(
     id: &str,
     contact: &str,
     step: ContactStep,
-    knobs: &AgentKnobs,
-    now: Instant,
 ) -> Result<(), Wrong> {
-    let session = living(own, ctx, id, knobs, now)?;
+    let session = living(own, ctx, id)?;
     let none = Wrong::new(404, "InvalidContact", "the session has no such contact", None);
     let event = session.live.contact(contact).ok_or(none)?.clone();
     let leg_is_up = session.live.leg_is_up();
     let events = calls::step(ctx, &event, leg_is_up, step).ok_or(none)?;
-    push_to(own, ctx, id, events, now);
+    push_to(own, ctx, id, events);
     Ok(())
 }
 

@@ -6,118 +6,71 @@ use serde::{Deserialize, Serialize};
 
 use super::millis;
 
-/// How the sandbox serves agent sessions ([`Knobs::agent`](super::Knobs)). *Unverified*
-/// defaults are undocumented.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct AgentKnobs {
-    /// Lifetime of an access token. Default 3600 s.
-    #[serde(with = "millis")]
-    pub token_ttl: Duration,
-    /// Lifetime of a refresh token. Default 7200 s.
-    #[serde(with = "millis")]
-    pub refresh_ttl: Duration,
-    /// The address of the sessions in tokens and discovery. Default this server; a path before
-    /// `inContactAPI` is served too.
-    pub resource_server: Option<String>,
-    /// The answer to an outdated id. Default a snapshot; *unverified* if the previous answer may
-    /// have been lost.
-    pub stale_id: StaleId,
-    /// The answers to two concurrent polls of one session. Default: the newer wins; *unverified*.
-    pub concurrent: Concurrent,
-    /// The effect of a join on the ids of others. Default: they become outdated; *unverified*.
-    pub joined_ids: JoinedIds,
-    /// What happens to a session that is not polled. Default it ends; the behavior without
-    /// `inactivityForceLogout` is *unverified*.
-    pub idle: Idle,
-    /// The inactivity timeout if the start has no `inactivityTimeout`. Default 300 s; *unverified*.
-    #[serde(with = "millis")]
-    pub inactivity_timeout: Duration,
-    /// The answer to the id of an ended session. Default 409 for a time, then 404; inferred.
-    pub after_end: AfterEnd,
-    /// How long it is 409. Default 120 s; *unverified*.
-    #[serde(with = "millis")]
-    pub conflict_for: Duration,
-    /// Whether answers to polls have `icBranchValue`. Default true; whether versions before v23
-    /// send it is *unverified*.
-    pub branch_header: bool,
-    /// The branch of a snapshot for an outdated id. Default 3; *unverified*.
-    pub stale_branch: u8,
-    /// The branch of the snapshot after a join. Default 1; *unverified*.
-    pub joined_branch: u8,
-    /// Where an error response carries its code. Default header and body.
-    pub errors_in: ErrorsIn,
-    /// The format of the events' values. Default strings.
-    pub values: Values,
-    /// The casing of the events' keys. Default as documented.
-    pub casing: Casing,
-    /// The form of ids. Default base64 of base64.
-    pub ids: IdForm,
-    /// The order of a snapshot. Default `AgentSessionStart` first.
-    pub snapshot_order: SnapshotOrder,
-    /// Maximum number of events queued for a session's polls; beyond it, only a snapshot is
-    /// available. Default 10 000; *unverified*.
-    pub queue_capacity: usize,
-    /// How long after its timeout an empty poll is answered. Default zero.
-    #[serde(with = "millis")]
-    pub answer_late: Duration,
-    /// How a start is refused if there is a session. Default 409.
-    pub existing_session: ExistingSession,
-    /// The status of a successful start or join. Default 202.
-    pub started_status: u16,
-    /// The answer to an end while contacts are open, without `forceLogoff` and `endContacts`.
-    /// Default it ends; *unverified*.
-    pub end_with_contacts: EndWithContacts,
-    /// The agent's first state. Default `Unavailable`; *unverified*, it may be
-    /// `LoggedIn`.
-    pub first_state: String,
-}
-
-impl Default for AgentKnobs {
-    fn default() -> Self {
-        Self {
-            token_ttl: Duration::from_secs(3600),
-            refresh_ttl: Duration::from_secs(7200),
-            resource_server: None,
-            stale_id: StaleId::Snapshot,
-            concurrent: Concurrent::NewestWins,
-            joined_ids: JoinedIds::MakeOthersOld,
-            idle: Idle::EndSession,
-            inactivity_timeout: Duration::from_secs(300),
-            after_end: AfterEnd::ConflictThenUnknown,
-            conflict_for: Duration::from_secs(120),
-            branch_header: true,
-            stale_branch: 3,
-            joined_branch: 1,
-            errors_in: ErrorsIn::Both,
-            values: Values::Strings,
-            casing: Casing::Documented,
-            ids: IdForm::Base64,
-            snapshot_order: SnapshotOrder::StartFirst,
-            queue_capacity: 10_000,
-            answer_late: Duration::ZERO,
-            existing_session: ExistingSession::Conflict,
-            started_status: 202,
-            end_with_contacts: EndWithContacts::Allowed,
-            first_state: "Unavailable".into(),
-        }
+settings! {
+    /// How the sandbox serves agent sessions ([`Knobs::agent`](super::Knobs)). *Unverified*
+    /// defaults are undocumented.
+    pub struct AgentKnobs {
+        /// Lifetime of an access token. Default 3600 s.
+        #[serde(with = "millis")]
+        pub token_ttl: Duration = Duration::from_secs(3600),
+        /// Lifetime of a refresh token. Default 7200 s.
+        #[serde(with = "millis")]
+        pub refresh_ttl: Duration = Duration::from_secs(7200),
+        /// The address of the sessions in tokens and discovery. Default this server; a path before
+        /// `inContactAPI` is served too.
+        pub resource_server: Option<String> = None,
+        /// The answer to an outdated id. Default a snapshot; *unverified* if the previous answer may
+        /// have been lost.
+        pub stale_id: StaleId = StaleId::Snapshot,
+        /// The answers to two concurrent polls of one session. Default: the newer wins; *unverified*.
+        pub concurrent: Concurrent = Concurrent::NewestWins,
+        /// The effect of a join on the ids of others. Default: they become outdated; *unverified*.
+        pub joined_ids: JoinedIds = JoinedIds::MakeOthersOld,
+        /// What happens to a session that is not polled. Default it ends; the behavior without
+        /// `inactivityForceLogout` is *unverified*.
+        pub idle: Idle = Idle::EndSession,
+        /// The inactivity timeout if the start has no `inactivityTimeout`. Default 300 s; *unverified*.
+        #[serde(with = "millis")]
+        pub inactivity_timeout: Duration = Duration::from_secs(300),
+        /// The answer to the id of an ended session. Default 409 for a time, then 404; inferred.
+        pub after_end: AfterEnd = AfterEnd::ConflictThenUnknown,
+        /// How long it is 409. Default 120 s; *unverified*.
+        #[serde(with = "millis")]
+        pub conflict_for: Duration = Duration::from_secs(120),
+        /// Whether answers to polls have `icBranchValue`. Default true; whether versions before v23
+        /// send it is *unverified*.
+        pub branch_header: bool = true,
+        /// The branch of a snapshot for an outdated id. Default 3; *unverified*.
+        pub stale_branch: u8 = 3,
+        /// The branch of the snapshot after a join. Default 1; *unverified*.
+        pub joined_branch: u8 = 1,
+        /// Where an error response carries its code. Default header and body.
+        pub errors_in: ErrorsIn = ErrorsIn::Both,
+        /// The format of the events' values. Default strings.
+        pub values: Values = Values::Strings,
+        /// The casing of the events' keys. Default as documented.
+        pub casing: Casing = Casing::Documented,
+        /// The form of ids. Default base64 of base64.
+        pub ids: IdForm = IdForm::Base64,
+        /// The order of a snapshot. Default `AgentSessionStart` first.
+        pub snapshot_order: SnapshotOrder = SnapshotOrder::StartFirst,
+        /// Maximum number of events queued for a session's polls; beyond it, only a snapshot is
+        /// available. Default 10 000; *unverified*.
+        pub queue_capacity: usize = 10_000,
+        /// How long after its timeout an empty poll is answered. Default zero.
+        #[serde(with = "millis")]
+        pub answer_late: Duration = Duration::ZERO,
+        /// How a start is refused if there is a session. Default 409.
+        pub existing_session: ExistingSession = ExistingSession::Conflict,
+        /// The status of a successful start or join. Default 202.
+        pub started_status: u16 = 202,
+        /// The answer to an end while contacts are open, without `forceLogoff` and `endContacts`.
+        /// Default it ends; *unverified*.
+        pub end_with_contacts: EndWithContacts = EndWithContacts::Allowed,
+        /// The agent's first state. Default `Unavailable`; *unverified*, it may be
+        /// `LoggedIn`.
+        pub first_state: String = "Unavailable".into(),
     }
-}
-
-/// Defines the knobs' enums.
-macro_rules! choices {
-    ($($(#[$doc:meta])* pub enum $name:ident { $($(#[$said:meta])* $choice:ident,)+ })+) => {
-        $(
-            $(#[$doc])*
-            #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-            #[serde(rename_all = "snake_case")]
-            #[non_exhaustive]
-            pub enum $name {
-                $($(#[$said])* $choice,)+
-            }
-        )+
-    };
 }
 
 choices! {

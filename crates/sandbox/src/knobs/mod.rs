@@ -1,5 +1,8 @@
 //! Settings that can change while a sandbox runs.
 
+#[macro_use]
+mod macros;
+
 mod account;
 mod agent;
 mod digital;
@@ -20,195 +23,145 @@ pub use self::digital::{DigitalKnobs, RefusalForm, SignatureIn, WireForm};
 pub use self::gateway::{AuthRefusal, Excess, GatewayKnobs, LiveRecovery, TokenExpiry, WscRotation};
 pub use self::time_format::TimeFormat;
 
-/// How a sandbox behaves. Every field can be set at the start
-/// ([`SandboxBuilder::knobs`](super::SandboxBuilder::knobs)), while it runs
-/// ([`Sandbox::knobs`](super::Sandbox::knobs)), or over HTTP (`PATCH /_sandbox/knobs`), where
-/// durations are in milliseconds.
-///
-/// The defaults are those that the service documents.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Knobs {
-    /// Lifetime of an access token. Default 3600 s.
-    #[serde(with = "millis")]
-    pub access_token_ttl: Duration,
-    /// Lifetime of a refresh token. Default 604 800 s.
-    #[serde(with = "millis")]
-    pub refresh_token_ttl: Duration,
-    /// Whether logins return refresh tokens; an app setting at the service. Default true.
-    pub issue_refresh_tokens: bool,
-    /// How long a used refresh token still works after the first use of the new access token.
-    /// Before that use it works for 60 minutes. Default 10 s.
-    #[serde(with = "millis")]
-    pub refresh_reuse_grace: Duration,
-    /// Maximum number of sessions per app; the oldest is dropped. Default 5.
-    pub max_sessions: usize,
+settings! {
+    /// How a sandbox behaves. Every field can be set at the start
+    /// ([`SandboxBuilder::knobs`](super::SandboxBuilder::knobs)), while it runs
+    /// ([`Sandbox::knobs`](super::Sandbox::knobs)), or over HTTP (`PATCH /_sandbox/knobs`), where
+    /// durations are in milliseconds.
+    ///
+    /// The defaults are those that the service documents.
+    pub struct Knobs {
+        /// Lifetime of an access token. Default 3600 s.
+        #[serde(with = "millis")]
+        pub access_token_ttl: Duration = Duration::from_secs(3600),
+        /// Lifetime of a refresh token. Default 604 800 s.
+        #[serde(with = "millis")]
+        pub refresh_token_ttl: Duration = Duration::from_secs(604_800),
+        /// Whether logins return refresh tokens; an app setting at the service. Default true.
+        pub issue_refresh_tokens: bool = true,
+        /// How long a used refresh token still works after the first use of the new access token.
+        /// Before that use it works for 60 minutes. Default 10 s.
+        #[serde(with = "millis")]
+        pub refresh_reuse_grace: Duration = Duration::from_secs(10),
+        /// Maximum number of sessions per app; the oldest is dropped. Default 5.
+        pub max_sessions: usize = 5,
 
-    /// Lifetime of a PubNub subscription, and the maximum that a request may ask for. Default 900
-    /// s.
-    #[serde(with = "millis")]
-    pub subscription_lifetime: Duration,
-    /// Number of subscriptions before `SUB-505`. Default 20, as until early 2025; 30 since.
-    pub subscription_limit: usize,
-    /// How a create with `PubNub` is refused. Default: accepted.
-    pub refuse_pubnub: Option<Refusal>,
-    /// Whether responses expand `~` in filters to numeric ids. Default true.
-    pub expand_tilde: bool,
-    /// The format of times. Default `…Z`.
-    pub time_format: TimeFormat,
-    /// Whether responses contain `expiresIn`. Default true.
-    pub send_expires_in: bool,
-    /// Whether `uri` of a subscription is relative, as in older responses. Default false.
-    pub relative_uri: bool,
-    /// Whether `deliveryMode` contains a `secretKey`. Default false.
-    pub send_secret_key: bool,
-    /// When payloads are encrypted. Default as the service does.
-    pub encryption: Encryption,
-    /// Filters that a create or an update reports as disabled, with the reason (`SUB-412`): those
-    /// that contain one of these texts. Default none.
-    pub disabled_filters: Vec<String>,
-    /// Filters refused with `SUB-508`: those that contain one of these texts.
-    /// Default none; a filter outside the known path families is always refused.
-    pub invalid_filters: Vec<String>,
-    /// What each renewal or update changes. Default nothing; for a single subscription see
-    /// [`Sandbox::rotate_on_renew`](super::Sandbox::rotate_on_renew).
-    pub rotate_on_renew: Option<Rotation>,
-    /// Milliseconds by which the service's wall clock is ahead of this machine's: `Date`,
-    /// `expirationTime`, event times; not PubNub's tokens. Default 0.
-    pub clock_skew_ms: i64,
+        /// Lifetime of a PubNub subscription, and the maximum that a request may ask for. Default 900
+        /// s.
+        #[serde(with = "millis")]
+        pub subscription_lifetime: Duration = Duration::from_secs(900),
+        /// Number of subscriptions before `SUB-505`. Default 20, as until early 2025; 30 since.
+        pub subscription_limit: usize = 20,
+        /// How a create with `PubNub` is refused. Default: accepted.
+        pub refuse_pubnub: Option<Refusal> = None,
+        /// Whether responses expand `~` in filters to numeric ids. Default true.
+        pub expand_tilde: bool = true,
+        /// The format of times. Default `…Z`.
+        pub time_format: TimeFormat = TimeFormat::Zulu,
+        /// Whether responses contain `expiresIn`. Default true.
+        pub send_expires_in: bool = true,
+        /// Whether `uri` of a subscription is relative, as in older responses. Default false.
+        pub relative_uri: bool = false,
+        /// Whether `deliveryMode` contains a `secretKey`. Default false.
+        pub send_secret_key: bool = false,
+        /// When payloads are encrypted. Default as the service does.
+        pub encryption: Encryption = Encryption::Service,
+        /// Filters that a create or an update reports as disabled, with the reason (`SUB-412`): those
+        /// that contain one of these texts. Default none.
+        pub disabled_filters: Vec<String> = Vec::new(),
+        /// Filters refused with `SUB-508`: those that contain one of these texts.
+        /// Default none; a filter outside the known path families is always refused.
+        pub invalid_filters: Vec<String> = Vec::new(),
+        /// What each renewal or update changes. Default nothing; for a single subscription see
+        /// [`Sandbox::rotate_on_renew`](super::Sandbox::rotate_on_renew).
+        pub rotate_on_renew: Option<Rotation> = None,
+        /// Milliseconds by which the service's wall clock is ahead of this machine's: `Date`,
+        /// `expirationTime`, event times; not PubNub's tokens. Default 0.
+        pub clock_skew_ms: i64 = 0,
 
-    /// The rate limits. Default as documented, enforced.
-    pub rate_limits: RateLimits,
+        /// The rate limits. Default as documented, enforced.
+        pub rate_limits: RateLimits = RateLimits::default(),
 
-    /// Whether all notifications of one event have the same `uuid` across subscriptions. Default
-    /// false; the service's behavior is *unverified*.
-    pub shared_uuid: bool,
+        /// Whether all notifications of one event have the same `uuid` across subscriptions. Default
+        /// false; the service's behavior is *unverified*.
+        pub shared_uuid: bool = false,
 
-    /// Delay between an event and its delivery, when the recipients are determined. Default 0; the
-    /// live service takes some hundred milliseconds, so that a client may subscribe after it acted.
-    /// With a delay, calls do not return the uuids of the events they trigger.
-    #[serde(with = "millis")]
-    pub event_latency: Duration,
+        /// Delay between an event and its delivery, when the recipients are determined. Default 0; the
+        /// live service takes some hundred milliseconds, so that a client may subscribe after it acted.
+        /// With a delay, calls do not return the uuids of the events they trigger.
+        #[serde(with = "millis")]
+        pub event_latency: Duration = Duration::ZERO,
 
-    /// The agent sessions.
-    pub agent: AgentKnobs,
+        /// The agent sessions.
+        pub agent: AgentKnobs = AgentKnobs::default(),
 
-    /// The account's resources.
-    pub account: AccountKnobs,
-    /// The WebSocket gateway.
-    pub gateway: GatewayKnobs,
-    /// Channels of Engage Digital.
-    pub digital: DigitalKnobs,
+        /// The account's resources.
+        pub account: AccountKnobs = AccountKnobs::default(),
+        /// The WebSocket gateway.
+        pub gateway: GatewayKnobs = GatewayKnobs::default(),
+        /// Channels of Engage Digital.
+        pub digital: DigitalKnobs = DigitalKnobs::default(),
 
-    /// How long an empty poll is held. Default 280 s.
-    #[serde(with = "millis")]
-    pub hold: Duration,
-    /// Maximum number of messages buffered per channel; then the oldest is dropped. Default 100;
-    /// 300 and 500 exist too.
-    pub ring: usize,
-    /// Maximum number of messages per answer, over all its channels. Default 100.
-    pub response_cap: usize,
-    /// How messages beyond `response_cap` are handled. Default dropped, oldest first: the service
-    /// has one buffer for all channels of a connection.
-    pub overflow: Overflow,
-    /// How long a message is retained. Default 20 min; clients can rely on 2 min.
-    #[serde(with = "millis")]
-    pub retention: Duration,
-    /// `t.r` and `p.r`. Default 12. A cursor is a position in its region's stream: see
-    /// `region_offset_ms`.
-    pub region: u32,
-    /// Milliseconds by which the current region's tokens are ahead. With a new `region` it makes
-    /// `t.t` jump forwards or backwards, so that a client that does not send `tr` loses or repeats
-    /// messages. Default 0.
-    pub region_offset_ms: i64,
-    /// Ticks of 100 ns by which `p.t` is ahead of the position in `t.t`, so that `t.t` is less than
-    /// its `p.t`. Default 0; 1210 has been observed.
-    pub published_ahead: u64,
-    /// Fields omitted from each message: any of `a`, `f`, `i`, `p`, `k`, `b`, `e`, `c`, `d`, `s`.
-    /// Default `e`, which plain messages need not have, and `s`.
-    pub omit: Vec<String>,
-    /// `e` of each message, unless omitted. Default 0.
-    pub event_type: u32,
-}
-
-impl Default for Knobs {
-    fn default() -> Self {
-        Self {
-            access_token_ttl: Duration::from_secs(3600),
-            refresh_token_ttl: Duration::from_secs(604_800),
-            issue_refresh_tokens: true,
-            refresh_reuse_grace: Duration::from_secs(10),
-            max_sessions: 5,
-            subscription_lifetime: Duration::from_secs(900),
-            subscription_limit: 20,
-            refuse_pubnub: None,
-            expand_tilde: true,
-            time_format: TimeFormat::Zulu,
-            send_expires_in: true,
-            relative_uri: false,
-            send_secret_key: false,
-            encryption: Encryption::Service,
-            disabled_filters: Vec::new(),
-            invalid_filters: Vec::new(),
-            rotate_on_renew: None,
-            clock_skew_ms: 0,
-            rate_limits: RateLimits::default(),
-            shared_uuid: false,
-            event_latency: Duration::ZERO,
-            agent: AgentKnobs::default(),
-            account: AccountKnobs::default(),
-            gateway: GatewayKnobs::default(),
-            digital: DigitalKnobs::default(),
-            hold: Duration::from_secs(280),
-            ring: 100,
-            response_cap: 100,
-            overflow: Overflow::DropOldest,
-            retention: Duration::from_secs(1200),
-            region: 12,
-            region_offset_ms: 0,
-            published_ahead: 0,
-            omit: vec!["e".into(), "s".into()],
-            event_type: 0,
-        }
+        /// How long an empty poll is held. Default 280 s.
+        #[serde(with = "millis")]
+        pub hold: Duration = Duration::from_secs(280),
+        /// Maximum number of messages buffered per channel; then the oldest is dropped. Default 100;
+        /// 300 and 500 exist too.
+        pub ring: usize = 100,
+        /// Maximum number of messages per answer, over all its channels. Default 100.
+        pub response_cap: usize = 100,
+        /// How messages beyond `response_cap` are handled. Default dropped, oldest first: the service
+        /// has one buffer for all channels of a connection.
+        pub overflow: Overflow = Overflow::DropOldest,
+        /// How long a message is retained. Default 20 min; clients can rely on 2 min.
+        #[serde(with = "millis")]
+        pub retention: Duration = Duration::from_secs(1200),
+        /// `t.r` and `p.r`. Default 12. A cursor is a position in its region's stream: see
+        /// `region_offset_ms`.
+        pub region: u32 = 12,
+        /// Milliseconds by which the current region's tokens are ahead. With a new `region` it makes
+        /// `t.t` jump forwards or backwards, so that a client that does not send `tr` loses or repeats
+        /// messages. Default 0.
+        pub region_offset_ms: i64 = 0,
+        /// Ticks of 100 ns by which `p.t` is ahead of the position in `t.t`, so that `t.t` is less than
+        /// its `p.t`. Default 0; 1210 has been observed.
+        pub published_ahead: u64 = 0,
+        /// Fields omitted from each message: any of `a`, `f`, `i`, `p`, `k`, `b`, `e`, `c`, `d`, `s`.
+        /// Default `e`, which plain messages need not have, and `s`.
+        pub omit: Vec<String> = vec!["e".into(), "s".into()],
+        /// `e` of each message, unless omitted. Default 0.
+        pub event_type: u32 = 0,
     }
 }
 
-/// How PubNub is refused; the references list all three as likely answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Refusal {
-    /// 403 `SUB-528`: the app lacks the transport's permission.
-    Sub528,
-    /// 403 `CMN-401`: the app lacks a permission.
-    Cmn401,
-    /// 400 `CMN-101` with `parameterName` `deliveryMode.transportType`.
-    BadParameter,
-}
+choices! {
+    /// How PubNub is refused; the references list all three as likely answers.
+    pub enum Refusal {
+        /// 403 `SUB-528`: the app lacks the transport's permission.
+        Sub528,
+        /// 403 `CMN-401`: the app lacks a permission.
+        Cmn401,
+        /// 400 `CMN-101` with `parameterName` `deliveryMode.transportType`.
+        BadParameter,
+    }
 
-/// When payloads are encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Encryption {
-    /// If requested, and always with presence or telephony filters.
-    Service,
-    /// Always, regardless of the request.
-    Always,
-    /// Never, regardless of the request.
-    Never,
-}
+    /// When payloads are encrypted.
+    pub enum Encryption {
+        /// If requested, and always with presence or telephony filters.
+        Service,
+        /// Always, regardless of the request.
+        Always,
+        /// Never, regardless of the request.
+        Never,
+    }
 
-/// How messages beyond `response_cap` are handled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Overflow {
-    /// The oldest are dropped silently.
-    DropOldest,
-    /// The next poll returns the rest.
-    Page,
+    /// How messages beyond `response_cap` are handled.
+    pub enum Overflow {
+        /// The oldest are dropped silently.
+        DropOldest,
+        /// The next poll returns the rest.
+        Page,
+    }
 }
 
 /// What changes in a subscription's delivery.
@@ -235,44 +188,28 @@ impl Rotation {
     pub const ALL: Self = Self { key: true, address: true, subscriber_key: true };
 }
 
-/// Requests per window, by usage plan group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct RateLimits {
-    /// Whether budgets are enforced; the headers are sent either way. Default true.
-    pub enforce: bool,
-    /// Whether responses have the `X-Rate-Limit-*` headers. Default true.
-    pub headers: bool,
-    /// Default 50.
-    pub light: u32,
-    /// Default 40.
-    pub medium: u32,
-    /// Default 10.
-    pub heavy: u32,
-    /// Default 5: six logins within a minute are refused.
-    pub auth: u32,
-    /// The sliding window. Default 60 s.
-    #[serde(with = "millis")]
-    pub window: Duration,
-    /// How long a group is refused once its budget is spent; a request during the penalty restarts
-    /// it. Default 60 s.
-    #[serde(with = "millis")]
-    pub penalty: Duration,
-}
-
-impl Default for RateLimits {
-    fn default() -> Self {
-        Self {
-            enforce: true,
-            headers: true,
-            light: 50,
-            medium: 40,
-            heavy: 10,
-            auth: 5,
-            window: Duration::from_secs(60),
-            penalty: Duration::from_secs(60),
-        }
+settings! {
+    /// Requests per window, by usage plan group.
+    pub struct RateLimits {
+        /// Whether budgets are enforced; the headers are sent either way. Default true.
+        pub enforce: bool = true,
+        /// Whether responses have the `X-Rate-Limit-*` headers. Default true.
+        pub headers: bool = true,
+        /// Default 50.
+        pub light: u32 = 50,
+        /// Default 40.
+        pub medium: u32 = 40,
+        /// Default 10.
+        pub heavy: u32 = 10,
+        /// Default 5: six logins within a minute are refused.
+        pub auth: u32 = 5,
+        /// The sliding window. Default 60 s.
+        #[serde(with = "millis")]
+        pub window: Duration = Duration::from_secs(60),
+        /// How long a group is refused once its budget is spent; a request during the penalty restarts
+        /// it. Default 60 s.
+        #[serde(with = "millis")]
+        pub penalty: Duration = Duration::from_secs(60),
     }
 }
 
