@@ -9,6 +9,7 @@ pub use renewal::RenewalPolicy;
 
 /// The longest wait between two polls that a service may ask for: PubNub retains messages for minutes, and an agent's
 /// session ends after 300 s without a poll at the latest.
+#[cfg(any(feature = "pubnub", feature = "agent"))]
 pub(crate) const LONGEST_POLL_PAUSE: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// No wait that a user sets is longer: a year stands for never. A sum of two of them and
