@@ -10,7 +10,7 @@ use ringcentral_events::digital::{CollectionName, Date, Format};
 use ringcentral_events::{Error, ErrorKind, Result};
 
 /// An agent's write: created here, performed by
-/// [`DigitalChannel::write`](super::DigitalChannel::write).
+/// [`DigitalChannel::write`](crate::digital::DigitalChannel::write).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Write {
     pub(crate) collection: Option<CollectionName>,
