@@ -82,7 +82,8 @@ async fn serve() {
     let seed = std::env::var("SOAK_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("SOAK_SEED={seed}");
     let mut draw = fastrand::Rng::with_seed(seed);
-    let sandbox = Sandbox::builder().knobs(|knobs| knobs.subscription_lifetime = LIFETIME).start().await.unwrap();
+    let sandbox =
+        Sandbox::builder().behavior(|behavior| behavior.subscription_lifetime = LIFETIME).start().await.unwrap();
     let served = Served {
         base_url: sandbox.base_url().into(),
         pubnub: sandbox.pubnub_origin().into(),

@@ -140,11 +140,11 @@ impl Link for InstantLink {
 }
 
 async fn sandbox() -> Sandbox {
-    let free = |knobs: &mut ringcentral_sandbox::Knobs| {
-        (knobs.rate_limits.enforce, knobs.rate_limits.headers) = (false, false);
-        knobs.subscription_limit = 10_000;
+    let free = |behavior: &mut ringcentral_sandbox::Behavior| {
+        (behavior.rate_limits.enforce, behavior.rate_limits.headers) = (false, false);
+        behavior.subscription_limit = 10_000;
     };
-    Sandbox::builder().knobs(free).request_log(10).start().await.unwrap()
+    Sandbox::builder().behavior(free).request_log(10).start().await.unwrap()
 }
 
 fn client(sandbox: &Sandbox) -> Client {
@@ -256,14 +256,14 @@ impl Drop for Apart {
 /// The other process: serves until its input ends.
 async fn serve() {
     let (id, secret, jwt) = CREDENTIALS;
-    let wide = |knobs: &mut ringcentral_sandbox::Knobs| {
-        let limits = &mut knobs.rate_limits;
+    let wide = |behavior: &mut ringcentral_sandbox::Behavior| {
+        let limits = &mut behavior.rate_limits;
         // Announced, so that a client knows how many connections it may make.
         (limits.auth, limits.light, limits.medium, limits.heavy) = (1_000_000, 1_000_000, 1_000_000, 1_000_000);
-        knobs.subscription_limit = 100_000;
-        knobs.gateway.max_connections = 100_000;
+        behavior.subscription_limit = 100_000;
+        behavior.gateway.max_connections = 100_000;
     };
-    let sandbox = Sandbox::builder().knobs(wide).credentials(id, secret, jwt).request_log(10).start().await.unwrap();
+    let sandbox = Sandbox::builder().behavior(wide).credentials(id, secret, jwt).request_log(10).start().await.unwrap();
     println!("{}\n{}", sandbox.base_url(), sandbox.pubnub_origin());
     let input = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     input.await.unwrap().unwrap();

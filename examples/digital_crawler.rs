@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use ringcentral_events::digital::CollectionName;
 use ringcentral_sandbox::Sandbox;
-use ringcentral_sandbox::digital::{DigitalChannel, DigitalKnobs, Run, Severity, SourceAt, WireForm, Write};
+use ringcentral_sandbox::digital::{DigitalBehavior, DigitalChannel, Run, Severity, SourceAt, WireForm, Write};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
@@ -25,7 +25,7 @@ const USAGE: &str = "usage: digital_crawler URL [options]
   --reply TEXT       an agent answers the newest message, before the last run
   --delete           and deletes its answer again
   --show ID          asks for a message
-  --probe            tries forgeries and unusual requests
+  --check            tries forgeries and unusual requests
   --wire FORM        how requests are written: compact, ascii, html, slashes, pretty, newline
   --undeclared       the Send API takes what the source did not declare
   --stay             serves the Send API until the end of input
@@ -40,7 +40,7 @@ struct Args {
     wire: Option<WireForm>,
     delete: bool,
     show: Option<String>,
-    probe: bool,
+    check: bool,
     undeclared: bool,
     stay: bool,
     json: bool,
@@ -57,7 +57,7 @@ fn arguments() -> Result<Args, Stop> {
             "--wire" => read.wire = Some(serde_json::from_value(json!(value()?))?),
             "--delete" => read.delete = true,
             "--show" => read.show = Some(value()?),
-            "--probe" => read.probe = true,
+            "--check" => read.check = true,
             "--undeclared" => read.undeclared = true,
             "--stay" => read.stay = true,
             "--json" => read.json = true,
@@ -68,7 +68,7 @@ fn arguments() -> Result<Args, Stop> {
     Ok(read)
 }
 
-/// Prints steps and counts findings.
+/// Prints steps and counts violations.
 struct Report {
     json: bool,
     errors: usize,
@@ -90,22 +90,22 @@ impl Report {
                 writeln!(out, "{stage:<8} {step}")?;
             }
         }
-        for finding in run.findings() {
-            match finding.severity {
+        for violation in run.violations() {
+            match violation.severity {
                 Severity::Warning => self.warnings += 1,
                 _ => self.errors += 1,
             }
             if self.json {
                 let line = json!({
-                    "type": "finding", "stage": stage, "rule": finding.rule.as_str(), "action": finding.action,
-                    "severity": format!("{:?}", finding.severity).to_lowercase(), "id": finding.id,
-                    "message": finding.message,
+                    "type": "violation", "stage": stage, "rule": violation.rule.as_str(), "action": violation.action,
+                    "severity": format!("{:?}", violation.severity).to_lowercase(), "id": violation.id,
+                    "message": violation.message,
                 });
                 writeln!(out, "{line}")?;
             }
         }
         if !self.json {
-            run.findings.iter().try_for_each(|finding| writeln!(out, "{stage:<8}   {finding}"))?;
+            run.violations.iter().try_for_each(|violation| writeln!(out, "{stage:<8}   {violation}"))?;
         }
         Ok(())
     }
@@ -148,11 +148,11 @@ async fn run() -> Result<bool, Stop> {
     let args = arguments()?;
     let url = args.url.as_deref().ok_or(USAGE)?;
     let token = std::env::var("RC_DIGITAL_TOKEN").map_err(|_| USAGE)?;
-    let knobs = |knobs: &mut DigitalKnobs| {
-        knobs.wire = args.wire.unwrap_or(knobs.wire);
-        knobs.check_declared = !args.undeclared;
+    let behavior = |behavior: &mut DigitalBehavior| {
+        behavior.wire = args.wire.unwrap_or(behavior.wire);
+        behavior.check_declared = !args.undeclared;
     };
-    let sandbox = Sandbox::builder().knobs(|all| knobs(&mut all.digital)).start().await?;
+    let sandbox = Sandbox::builder().behavior(|all| behavior(&mut all.digital)).start().await?;
     let channel = sandbox.digital_channel(SourceAt::url(url)?, token)?;
     let mut report = Report { json: args.json, errors: 0, warnings: 0 };
     report.line("ready", json!({ "send_url": channel.send_url() }))?;
@@ -167,8 +167,8 @@ async fn run() -> Result<bool, Stop> {
         report.print("show", &channel.show(CollectionName::Messages, id).await)?;
     }
     report.print("audit", &channel.audit().await)?;
-    if args.probe {
-        report.print("probe", &channel.probe().await)?;
+    if args.check {
+        report.print("check", &channel.check_requests().await)?;
     }
     if args.stay {
         report.line("serving", json!({ "send_url": channel.send_url() }))?;

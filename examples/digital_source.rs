@@ -178,7 +178,7 @@ async fn run() -> Result<(), Stop> {
 }
 
 /// Lets the sandbox crawl the forum: two runs with agents' writes between them, and all of its
-/// checks. An error if there is any finding.
+/// checks. An error if there is any violation.
 async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Result<(), Stop> {
     use ringcentral_events::digital::{CollectionName, SendApi};
     use ringcentral_sandbox::Sandbox;
@@ -192,7 +192,7 @@ async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Res
         for step in &run.steps {
             writeln!(out, "{stage:<16} {step}")?;
         }
-        wrong += run.findings().count();
+        wrong += run.violations().count();
         Ok(())
     };
     let endpoint = SourceEndpoint::builder(source(forum)?, TOKEN).build()?;
@@ -227,16 +227,16 @@ async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Res
     }
     print("crawl", &channel.run().await)?;
     print("audit", &channel.audit().await)?;
-    let probes = channel.probe().await;
-    let refused = probes.steps.iter().filter(|step| step.outcome == "refused").count();
-    println!("probe            {} refused, {} accepted", refused, probes.steps.len() - refused);
-    wrong += probes.findings().count();
-    for finding in probes.findings() {
-        println!("                 {finding}");
+    let checks = channel.check_requests().await;
+    let refused = checks.steps.iter().filter(|step| step.outcome == "refused").count();
+    println!("check            {} refused, {} accepted", refused, checks.steps.len() - refused);
+    wrong += checks.violations().count();
+    for violation in checks.violations() {
+        println!("                 {violation}");
     }
     server.abort();
     if wrong > 0 {
-        return Err(format!("the forum has {wrong} findings").into());
+        return Err(format!("the forum has {wrong} violations").into());
     }
     println!("ok               the source follows every rule");
     Ok(())

@@ -54,26 +54,26 @@ fn args() -> Result<Option<Args>, Box<dyn Error>> {
             "--seed" => sandbox.seed(value()?.parse()?),
             "--hold-ms" => {
                 let hold = Duration::from_millis(value()?.parse()?);
-                sandbox.knobs(|knobs| knobs.hold = hold)
+                sandbox.behavior(|behavior| behavior.hold = hold)
             }
             "--subscription-ttl" => {
                 let lifetime = Duration::from_secs(value()?.parse()?);
-                sandbox.knobs(|knobs| knobs.subscription_lifetime = lifetime)
+                sandbox.behavior(|behavior| behavior.subscription_lifetime = lifetime)
             }
             "--token-ttl" => {
                 let ttl = Duration::from_secs(value()?.parse()?);
-                sandbox.knobs(|knobs| knobs.access_token_ttl = ttl)
+                sandbox.behavior(|behavior| behavior.access_token_ttl = ttl)
             }
             "--ring" => {
                 let ring = value()?.parse()?;
-                sandbox.knobs(|knobs| (knobs.ring, knobs.response_cap) = (ring, ring))
+                sandbox.behavior(|behavior| (behavior.ring, behavior.response_cap) = (ring, ring))
             }
-            "--reuse-ws-tokens" => sandbox.knobs(|knobs| knobs.gateway.wstoken_reuse = true),
+            "--reuse-ws-tokens" => sandbox.behavior(|behavior| behavior.gateway.wstoken_reuse = true),
             "--event-latency-ms" => {
                 let latency = Duration::from_millis(value()?.parse()?);
-                sandbox.knobs(|knobs| knobs.event_latency = latency)
+                sandbox.behavior(|behavior| behavior.event_latency = latency)
             }
-            "--no-rate-limits" => sandbox.knobs(|knobs| knobs.rate_limits.enforce = false),
+            "--no-rate-limits" => sandbox.behavior(|behavior| behavior.rate_limits.enforce = false),
             "--client-id" => {
                 id = Some(value()?);
                 sandbox

@@ -8,14 +8,14 @@ use crate::support::center::encoded;
 use ringcentral_events::agent::auth::CxOneTokens;
 use ringcentral_events::agent::{AgentEvents, AgentSession, AgentSessionBuilder, Desk, EndSession, OnLost};
 use ringcentral_events::{ErrorKind, Phase};
-use ringcentral_sandbox::agent::{AgentKnobs, ContactCenter, ContactStep, EndWithContacts, Fate};
+use ringcentral_sandbox::agent::{AgentBehavior, ContactCenter, ContactStep, EndWithContacts, Fate};
 use ringcentral_sandbox::{Fault, Operation, Sandbox, Service};
 
 /// After this time the ids of an ended session are unknown.
 const FORGOTTEN: Duration = Duration::from_secs(121);
 
-async fn sandbox(change: impl FnOnce(&mut AgentKnobs)) -> (Sandbox, ContactCenter) {
-    let sandbox = Sandbox::builder().knobs(|knobs| change(&mut knobs.agent)).start().await.unwrap();
+async fn sandbox(change: impl FnOnce(&mut AgentBehavior)) -> (Sandbox, ContactCenter) {
+    let sandbox = Sandbox::builder().behavior(|behavior| change(&mut behavior.agent)).start().await.unwrap();
     let center = sandbox.contact_center();
     (sandbox, center)
 }
@@ -54,7 +54,7 @@ async fn lose(sandbox: &Sandbox, center: &ContactCenter) {
 #[tokio::test]
 async fn an_answer_lost_by_a_drop_is_a_gap_for_the_next_stream() {
     for branch_header in [true, false] {
-        let (sandbox, center) = sandbox(|knobs| knobs.branch_header = branch_header).await;
+        let (sandbox, center) = sandbox(|behavior| behavior.branch_header = branch_header).await;
         // The first answer of the session.
         let session = builder(&center).start().await.unwrap();
         push(&center, "lost");
@@ -156,7 +156,7 @@ async fn unread_events_of_a_slow_reader_are_a_gap_as_well() {
 
 #[tokio::test]
 async fn a_stream_that_is_dropped_after_reading_everything_leaves_no_gap() {
-    let (sandbox, center) = sandbox(|knobs| knobs.branch_header = false).await;
+    let (sandbox, center) = sandbox(|behavior| behavior.branch_header = false).await;
     let session = builder(&center).start().await.unwrap();
     let mut events = session.events().unwrap();
     assert_eq!(words(&mut events, 3).await.len(), 3);
@@ -214,7 +214,7 @@ async fn a_restarted_session_has_no_contact_of_the_previous_one() {
 
 #[tokio::test]
 async fn a_refused_end_is_an_error_and_the_session_continues() {
-    let (sandbox, center) = sandbox(|knobs| knobs.end_with_contacts = EndWithContacts::Refused).await;
+    let (sandbox, center) = sandbox(|behavior| behavior.end_with_contacts = EndWithContacts::Refused).await;
     let session = builder(&center).unsuccessful_end_is_end(false).start().await.unwrap();
     let contact = center.call("+12055550143").unwrap();
     let error = session.end(EndSession::new()).await.unwrap_err();
@@ -222,7 +222,7 @@ async fn a_refused_end_is_an_error_and_the_session_continues() {
     let mut events = session.events().unwrap();
     assert_eq!(words(&mut events, 7).await.len(), 7);
     // Or with an event, which reports the refusal later.
-    sandbox.knobs(|knobs| knobs.agent.end_with_contacts = EndWithContacts::Unsuccessful);
+    sandbox.behavior(|behavior| behavior.agent.end_with_contacts = EndWithContacts::Unsuccessful);
     session.end(EndSession::new()).await.unwrap();
     assert_eq!(word(&mut events).await, "AgentSessionEnd");
     push(&center, "a");

@@ -11,7 +11,7 @@ use ringcentral_events::agent::{
 use ringcentral_events::auth::TokenProvider;
 use ringcentral_events::{ErrorKind, Phase};
 use ringcentral_sandbox::agent::{
-    AgentKnobs, Casing, ContactCenter, ContactStep, ErrorsIn, ExistingSession, Fate, IdForm, SnapshotOrder, StaleId,
+    AgentBehavior, Casing, ContactCenter, ContactStep, ErrorsIn, ExistingSession, Fate, IdForm, SnapshotOrder, StaleId,
     Values,
 };
 use ringcentral_sandbox::{Fault, Operation, Recorded, Sandbox, Service, Target};
@@ -28,8 +28,8 @@ fn builder(tokens: impl TokenProvider) -> AgentSessionBuilder {
     AgentSession::builder(tokens).phone_number("+12055550100")
 }
 
-async fn sandbox(change: impl FnOnce(&mut AgentKnobs)) -> (Sandbox, ContactCenter) {
-    let sandbox = Sandbox::builder().knobs(|knobs| change(&mut knobs.agent)).start().await.unwrap();
+async fn sandbox(change: impl FnOnce(&mut AgentBehavior)) -> (Sandbox, ContactCenter) {
+    let sandbox = Sandbox::builder().behavior(|behavior| change(&mut behavior.agent)).start().await.unwrap();
     let center = sandbox.contact_center();
     (sandbox, center)
 }
@@ -196,7 +196,8 @@ async fn f08_f10_f13_f14_a_lost_answer_is_a_gap_and_a_snapshot() {
         (Fault::reset_mid_body(), SnapshotOrder::Mixed),
         (Fault::hang().after_effect(), SnapshotOrder::StartLast),
     ] {
-        let (sandbox, center) = sandbox(|knobs| (knobs.snapshot_order, knobs.branch_header) = (order, false)).await;
+        let (sandbox, center) =
+            sandbox(|behavior| (behavior.snapshot_order, behavior.branch_header) = (order, false)).await;
         let margin = Duration::from_millis(300);
         let builder = builder(cxone(&center)).poll_timeout(Duration::from_secs(1)).margin(margin);
         let (session, mut events) = live_with(builder).await;
@@ -242,7 +243,7 @@ async fn f08_f10_f13_f14_a_lost_answer_is_a_gap_and_a_snapshot() {
 
 #[tokio::test]
 async fn f09_a_lost_batch_that_is_sent_again_is_delivered_once() {
-    let (sandbox, center) = sandbox(|knobs| knobs.stale_id = StaleId::Replay).await;
+    let (sandbox, center) = sandbox(|behavior| behavior.stale_id = StaleId::Replay).await;
     let (_session, mut events) = live(&center).await;
     held(&center).await;
     sandbox.faults().inject(Operation::AgentPoll, Fault::reset().after_effect());
@@ -288,7 +289,7 @@ async fn f12_an_overflow_at_the_service_is_a_certain_gap() {
     let contact = center.call("+12055550143").unwrap();
     assert_eq!(words(&mut events, 4).await.len(), 4);
     left(&center, events).await;
-    sandbox.knobs(|knobs| knobs.agent.queue_capacity = 3);
+    sandbox.behavior(|behavior| behavior.agent.queue_capacity = 3);
     center.step(&contact, ContactStep::Reject).unwrap();
     for name in ["a", "b", "c", "d"] {
         push(&center, name);
@@ -336,7 +337,7 @@ async fn f16_f18_f19_expired_tokens_are_replaced() {
         sandbox.faults().clear_all();
     }
     // Tokens that live for 5 s of a clock that jumps: a poll is refused, and repeated.
-    sandbox.knobs(|knobs| knobs.agent.token_ttl = Duration::from_secs(5));
+    sandbox.behavior(|behavior| behavior.agent.token_ttl = Duration::from_secs(5));
     let (_session, mut events) = live_with(builder(cxone(&center)).poll_timeout(Duration::from_secs(1))).await;
     for name in ["a", "b", "c"] {
         sandbox.advance(Duration::from_secs(4));
@@ -366,7 +367,7 @@ async fn f20_the_sessions_move_with_the_token() {
     let tokens = CentralTokens::builder(app, user, password).token_url(center.central_url()).build().unwrap();
     let (_session, mut events) = live_with(builder(tokens)).await;
     let moved = format!("{}/moved/InContactAPI/", center.url().replace("127.0.0.1", "localhost"));
-    sandbox.knobs(|knobs| knobs.agent.resource_server = Some(moved));
+    sandbox.behavior(|behavior| behavior.agent.resource_server = Some(moved));
     held(&center).await;
     center.expire_tokens();
     push(&center, "a");
@@ -383,7 +384,7 @@ async fn f20_the_sessions_move_with_the_token() {
 #[tokio::test]
 async fn f21_f22_f23_f26_f43_refusals_end_the_stream() {
     for errors_in in [ErrorsIn::Both, ErrorsIn::Header, ErrorsIn::Body] {
-        let (sandbox, center) = sandbox(|knobs| knobs.errors_in = errors_in).await;
+        let (sandbox, center) = sandbox(|behavior| behavior.errors_in = errors_in).await;
         for (fault, want) in [
             (Fault::status(403).header("icStatusDescription", "invalid security user"), "error permission"),
             (Fault::status(400), "error rejected"),
@@ -469,7 +470,7 @@ async fn f27_f28_transient_errors_are_retried_with_the_same_id() {
 
 #[tokio::test]
 async fn f29_f30_f31_polls_have_a_deadline_and_a_margin() {
-    let (sandbox, center) = sandbox(|knobs| knobs.answer_late = Duration::from_secs(5)).await;
+    let (sandbox, center) = sandbox(|behavior| behavior.answer_late = Duration::from_secs(5)).await;
     let (_session, mut events) = live(&center).await;
     held(&center).await;
     sandbox.advance(Duration::from_secs(64));
@@ -526,10 +527,10 @@ async fn f33_an_unpolled_session_ends_with_its_reason() {
 #[tokio::test]
 async fn f34_f35_an_existing_session_is_joined() {
     for existing in [ExistingSession::Conflict, ExistingSession::BadRequest] {
-        let (sandbox, center) = sandbox(|knobs| knobs.existing_session = existing).await;
+        let (sandbox, center) = sandbox(|behavior| behavior.existing_session = existing).await;
         let (_session, events) = live(&center).await;
         drop(events);
-        sandbox.knobs(|knobs| knobs.agent.started_status = 200);
+        sandbox.behavior(|behavior| behavior.agent.started_status = 200);
         let session = builder(cxone(&center)).start().await.unwrap();
         let mut events = session.events().unwrap();
         assert_eq!(words(&mut events, 2).await, ["gap session_joined", "AgentSessionStart"]);
@@ -567,7 +568,7 @@ async fn f36_f37_f38_f40_events_of_every_form_are_typed_or_raw() {
         (Values::Native, Casing::Random),
         (Values::Strings, Casing::Random),
     ] {
-        sandbox.knobs(|knobs| (knobs.agent.values, knobs.agent.casing) = (values, casing));
+        sandbox.behavior(|behavior| (behavior.agent.values, behavior.agent.casing) = (values, casing));
         let contact = center.call("+12055550143").unwrap();
         center.step(&contact, ContactStep::HangUp).unwrap();
         let mut desk = Desk::new();
@@ -588,7 +589,7 @@ async fn f36_f37_f38_f40_events_of_every_form_are_typed_or_raw() {
 #[tokio::test]
 async fn f42_ids_are_sent_back_unchanged() {
     for form in [IdForm::Reserved, IdForm::Long] {
-        let (sandbox, center) = sandbox(|knobs| knobs.ids = form).await;
+        let (sandbox, center) = sandbox(|behavior| behavior.ids = form).await;
         let (session, mut events) = live(&center).await;
         for name in ["a", "b"] {
             held(&center).await;

@@ -42,10 +42,10 @@ fn trouble(sandbox: &Sandbox, center: &ContactCenter, rng: &mut Rng) {
         11 => sandbox.reset_connections(Service::ContactCenter),
         _ => {
             // More events at once than the platform retains.
-            sandbox.knobs(|knobs| knobs.agent.queue_capacity = 2);
+            sandbox.behavior(|behavior| behavior.agent.queue_capacity = 2);
             let many = ["x", "y", "z"].map(|name| custom(&format!("{name}{}", rng.u32(..))).to_string());
             center.push_all(&many).unwrap();
-            sandbox.knobs(|knobs| knobs.agent.queue_capacity = 10_000);
+            sandbox.behavior(|behavior| behavior.agent.queue_capacity = 10_000);
         }
     }
 }
@@ -89,8 +89,8 @@ async fn work(sandbox: &Sandbox, center: &ContactCenter, rng: &mut Rng) {
 
 async fn shift(seed: u64, stale_id: StaleId) {
     let mut rng = Rng::with_seed(seed);
-    let sandbox = Sandbox::builder().seed(seed).knobs(|knobs| {
-        let agent = &mut knobs.agent;
+    let sandbox = Sandbox::builder().seed(seed).behavior(|behavior| {
+        let agent = &mut behavior.agent;
         agent.stale_id = stale_id;
         agent.branch_header = seed.is_multiple_of(2);
         agent.ids = if seed.is_multiple_of(2) { IdForm::Reserved } else { IdForm::Base64 };

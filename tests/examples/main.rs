@@ -304,7 +304,7 @@ async fn digital_source_is_crawled_answered_and_checked_by_the_sandbox() {
         "agent            messages.delete          200  deleted m-4",
         "crawl            messages.list ",
         "audit            messages.list ",
-        "probe            ",
+        "check            ",
         "ok               ",
     ] {
         assert!(rest.any(|line| line.starts_with(stage)), "no {stage:?}, or not there: {lines:#?}");
@@ -327,7 +327,7 @@ async fn digital_crawler_checks_a_source_at_its_url_and_prints_the_requests() {
         Running::spawn(crawler)
     };
     let (status, lines, errors) =
-        crawler("token", &["--reply", "On its way.", "--delete", "--probe"]).await.end().await;
+        crawler("token", &["--reply", "On its way.", "--delete", "--check"]).await.end().await;
     assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
     let end = parse(&lines).pop().unwrap();
     assert_eq!((&end["type"], &end["errors"], &end["warnings"]), (&"end".into(), &0.into(), &0.into()), "{end}");
@@ -376,8 +376,11 @@ async fn listen_supports_websocket() {
 async fn listen_supports_polling_and_falls_back_to_it() {
     let sms = "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS";
     for names in ["poll", "pubnub,poll"] {
-        let sandbox =
-            Sandbox::builder().knobs(|knobs| knobs.refuse_pubnub = Some(Refusal::Sub528)).start().await.unwrap();
+        let sandbox = Sandbox::builder()
+            .behavior(|behavior| behavior.refuse_pubnub = Some(Refusal::Sub528))
+            .start()
+            .await
+            .unwrap();
         let mut listen = Running::listen(&["--transport", names, "--filter", sms], &sandbox).await;
         let ready = listen.json().await.unwrap();
         assert_eq!((&ready["type"], &ready["transport"]), (&"ready".into(), &"Poll".into()), "{ready}");
@@ -521,7 +524,8 @@ async fn listen_prints_received_events_before_it_ends() {
 
 #[tokio::test]
 async fn listen_names_the_reason_of_a_refusal_and_the_remedy() {
-    let sandbox = Sandbox::builder().knobs(|knobs| knobs.refuse_pubnub = Some(Refusal::Sub528)).start().await.unwrap();
+    let sandbox =
+        Sandbox::builder().behavior(|behavior| behavior.refuse_pubnub = Some(Refusal::Sub528)).start().await.unwrap();
     let listen = Running::listen(&[], &sandbox).await;
     let (status, lines, errors) = listen.end().await;
     assert_eq!(status.code(), Some(1));
@@ -536,7 +540,7 @@ async fn listen_names_the_reason_of_a_refusal_and_the_remedy() {
 
 #[tokio::test]
 async fn listen_deletes_all_subscriptions_when_one_is_refused() {
-    let sandbox = Sandbox::builder().knobs(|knobs| knobs.subscription_limit = 2).start().await.unwrap();
+    let sandbox = Sandbox::builder().behavior(|behavior| behavior.subscription_limit = 2).start().await.unwrap();
     let listen = Running::listen(&["--subscriptions", "3"], &sandbox).await;
     let (status, lines, _) = listen.end().await;
     assert_eq!(status.code(), Some(1));
@@ -728,7 +732,7 @@ async fn s5_listen_prints_every_event_though_killed_repeatedly() {
     println!("KILL_SEED={seed}");
     let mut chance = fastrand::Rng::with_seed(seed);
     let sandbox = Sandbox::builder()
-        .knobs(|knobs| (knobs.rate_limits.enforce, knobs.rate_limits.headers) = (false, false))
+        .behavior(|behavior| (behavior.rate_limits.enforce, behavior.rate_limits.headers) = (false, false))
         .start()
         .await
         .unwrap();

@@ -58,7 +58,7 @@ async function crawl(server, ...args) {
   const code = await new Promise((resolve) => { child.on('close', resolve); });
   const lines = text.trim().split('\n').map((line) => JSON.parse(line));
   const of = (type) => lines.filter((line) => line.type === type);
-  return { code, steps: of('step'), findings: of('finding'), end: of('end')[0] };
+  return { code, steps: of('step'), violations: of('violation'), end: of('end')[0] };
 }
 
 let failed = false;
@@ -66,13 +66,13 @@ function check(what, good, told) {
   console.error(good ? 'ok' : 'FAILED', what, good ? '' : JSON.stringify(told, null, 1));
   failed ||= !good;
 }
-const rules = ({ findings }) => [...new Set(findings.map(({ rule, action }) => `${rule} ${action}`))].sort();
+const rules = ({ violations }) => [...new Set(violations.map(({ rule, action }) => `${rule} ${action}`))].sort();
 
 // The package logs every request on stdout; only what is checked is of interest.
 process.stdout.write = () => true;
 const forum = await listen({ onRequest });
 const run = await crawl(forum, '--reply', 'On its way: caf\u00e9', '--delete', '--show', 'm-1');
-check('runs, a reply beyond ASCII, its deletion and an audit are clean', run.code === 0 && run.findings.length === 0, run);
+check('runs, a reply beyond ASCII, its deletion and an audit are clean', run.code === 0 && run.violations.length === 0, run);
 check('all pages came', run.end.contents.messages === 26 && run.end.contents.threads === 1, run.end);
 const asked = run.steps.filter(({ stage }) => stage === 'crawl').map(({ action }) => action);
 check('in the order of a run', asked.slice(0, 3).join() === 'implementation.info,threads.list,threads.list', asked);
@@ -85,7 +85,7 @@ for (const [form, refused] of [['compact', false], ['ascii', true], ['html', tru
   const form_run = await crawl(forum, '--wire', form, ...(spaces ? [] : ['--reply', '<b>caf\u00e9</b>']));
   const step = form_run.steps.find(({ action }) => action === 'messages.create');
   const good = refused
-    ? (spaces ? form_run.findings.some(({ rule, message }) => rule === 'status' && message.includes('Invalid signature'))
+    ? (spaces ? form_run.violations.some(({ rule, message }) => rule === 'status' && message.includes('Invalid signature'))
       : step.status === 422 && step.outcome.includes('Invalid signature'))
     : form_run.code === 0;
   check(`${form} requests are ${refused ? 'refused, as is known of it' : 'taken'}`, good, form_run);
@@ -94,6 +94,6 @@ forum.close();
 
 const demo = await listen({});
 const demo_run = await crawl(demo, '--show', 'x');
-check('its own demo runs', demo_run.code === 0 && demo_run.findings.length === 0, rules(demo_run));
+check('its own demo runs', demo_run.code === 0 && demo_run.violations.length === 0, rules(demo_run));
 demo.close();
 process.exit(failed ? 1 : 0);

@@ -5,7 +5,7 @@ import RingCentral from '@rc-ex/core';
 import WebSocketExtension from '@rc-ex/ws';
 import { Inbox, base, call, check, clientId, clientSecret, jwt, same, sms, state, trigger, until } from './sandbox.mjs';
 
-await call('PATCH', '/_sandbox/knobs', { gateway: { wstoken_reuse: true } });
+await call('PATCH', '/_sandbox/behavior', { gateway: { wstoken_reuse: true } });
 const rc = new RingCentral({ server: base, clientId, clientSecret });
 await rc.authorize({ jwt });
 const extension = new WebSocketExtension({
@@ -31,7 +31,7 @@ await until('a heartbeat', async () =>
 
 // It listens to a recovered socket only after it has read ConnectionDetails, and
 // loses what comes in the same piece; the replay is delayed for it.
-await call('PATCH', '/_sandbox/knobs', { gateway: { replay_delay: 300 } });
+await call('PATCH', '/_sandbox/behavior', { gateway: { replay_delay: 300 } });
 const { id } = subscription.subscriptionInfo;
 const recovered = new Promise((resolve) => extension.eventEmitter.once('autoRecoverSuccess', resolve));
 await call('POST', '/_sandbox/connections/gateway', { action: 'reset' });

@@ -46,11 +46,11 @@ check('events after channel and key have changed', await arrives(await trigger('
 
 // Its own timer renews as well, once the lease comes near its end.
 const renewedByItself = new Promise((resolve) => subscription.on(subscription.events.automaticRenewSuccess, resolve));
-await call('PATCH', '/_sandbox/knobs', { subscription_lifetime: 61_000 });
+await call('PATCH', '/_sandbox/behavior', { subscription_lifetime: 61_000 });
 await subscription.renew();
 await renewedByItself;
 check('renewed by itself', (await state()).subscriptions[0].renewals >= 4);
-await call('PATCH', '/_sandbox/knobs', { subscription_lifetime: 900_000 });
+await call('PATCH', '/_sandbox/behavior', { subscription_lifetime: 900_000 });
 
 await platform.refresh();
 check('refreshed', (await state()).gauges.sessions === 1);

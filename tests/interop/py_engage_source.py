@@ -99,7 +99,7 @@ def check(what, good, told):
 logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
 forum = serve(on_request)
 code, lines = crawl(forum, "--reply", "On its way.", "--delete", "--show", "m-1")
-check("runs, a reply, its deletion and an audit are clean", code == 0 and not of(lines, "finding"), lines)
+check("runs, a reply, its deletion and an audit are clean", code == 0 and not of(lines, "violation"), lines)
 end = of(lines, "end")[0]["contents"]
 check("all pages came", end["messages"] == 26 and end["threads"] == 1, end)
 check("the reply was written once", len(MESSAGES) == 26 and MESSAGES[25]["in_reply_to_id"] == "m-25", MESSAGES[-1])
@@ -107,15 +107,15 @@ check("the reply was written once", len(MESSAGES) == 26 and MESSAGES[25]["in_rep
 # It verifies a body that it has written anew with ASCII escapes, so it takes those and
 # refuses raw UTF-8: its own mistake, and found as such.
 code, lines = crawl(forum, "--reply", "café", "--wire", "ascii")
-check("ASCII escapes are taken", code == 0 and not of(lines, "finding"), lines)
+check("ASCII escapes are taken", code == 0 and not of(lines, "violation"), lines)
 code, lines = crawl(forum, "--reply", "café")
-refused = [line for line in of(lines, "finding") if line["rule"] == "status" and line["action"] == "messages.create"]
+refused = [line for line in of(lines, "violation") if line["rule"] == "status" and line["action"] == "messages.create"]
 check("raw UTF-8 is refused, as is known of it", code == 1 and "422" in refused[0]["message"], lines)
 
 # Forgeries: none is taken. It fails with 500 where it should refuse, and its handlers
 # cannot refuse at all: the package answers 200 whatever they say.
-code, lines = crawl(forum, "--probe")
-rules = {(line["rule"], line["action"].removeprefix("probe: ")) for line in of(lines, "finding")}
+code, lines = crawl(forum, "--check")
+rules = {(line["rule"], line["action"].removeprefix("check: ")) for line in of(lines, "violation")}
 forms = ("raw UTF-8", "HTML escapes", "escaped slashes", "several lines", "a line feed at the end")
 known = {("genuine_refused", form) for form in forms}
 known |= {("refusal_status", name) for name in ("no signature", "not UTF-8", "not JSON", "a list", "no action")}
@@ -126,7 +126,7 @@ check("no forgery is taken, and its mistakes are the known ones", rules == known
 # Its demo answers a show with a text, and signs that without the quotes.
 demo = serve(None)
 code, lines = crawl(demo, "--show", "x")
-found = of(lines, "finding")
+found = of(lines, "violation")
 check("its own demo runs, and signs a text without its quotes, as is known of it",
       [(line["rule"], line["action"]) for line in found] == [("signature_wrong", "messages.show")]
       and "that of the text without its quotes" in found[0]["message"], lines)

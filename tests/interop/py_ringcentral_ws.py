@@ -15,7 +15,7 @@ from sandbox import BASE, CLIENT_ID, CLIENT_SECRET, DEADLINE, JWT, call, check, 
 
 
 async def main():
-    call("PATCH", "/_sandbox/knobs", {"gateway": {"subscription_id_header": True}})
+    call("PATCH", "/_sandbox/behavior", {"gateway": {"subscription_id_header": True}})
     sdk = SDK(CLIENT_ID, CLIENT_SECRET, BASE)
     sdk.platform().login(jwt=JWT)
     client = sdk.create_web_socket_client()

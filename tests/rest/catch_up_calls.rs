@@ -9,7 +9,7 @@ use ringcentral_sandbox::{Fixture, Operation, Sandbox, SandboxBuilder};
 
 /// The log shows calls as soon as they end.
 fn quick() -> SandboxBuilder {
-    free().knobs(|knobs| knobs.account.call_log_delay = Duration::ZERO)
+    free().behavior(|behavior| behavior.account.call_log_delay = Duration::ZERO)
 }
 
 fn missed(from: &str) -> Fixture {
@@ -69,10 +69,10 @@ async fn y2_a_refused_token_leads_to_a_full_sync_without_duplicates() {
     sandbox.trigger(&missed("+1"));
     assert_eq!(lines(&it.sync(Some(gap)).await), ["missed +1"]);
     sandbox.trigger(&missed("+2"));
-    sandbox.knobs(|knobs| knobs.account.refuse_call_log_tokens = true);
+    sandbox.behavior(|behavior| behavior.account.refuse_call_log_tokens = true);
     assert_eq!(lines(&it.sync(Some(gap)).await), ["missed +2"]);
     assert!(it.complete);
-    sandbox.knobs(|knobs| knobs.account.refuse_call_log_tokens = false);
+    sandbox.behavior(|behavior| behavior.account.refuse_call_log_tokens = false);
     assert_eq!(lines(&it.sync(None).await), [""; 0]);
     assert_eq!(sync_types(&sandbox), ["FSync", "ISync", "ISync", "FSync", "ISync"]);
 }
@@ -100,7 +100,7 @@ async fn y5_a_token_older_than_an_hour_is_not_used() {
 #[tokio::test]
 async fn more_calls_than_one_sync_returns_are_read_from_the_log() {
     let sandbox =
-        Sandbox::builder().knobs(|knobs| knobs.account.call_log_delay = Duration::ZERO).start().await.unwrap();
+        Sandbox::builder().behavior(|behavior| behavior.account.call_log_delay = Duration::ZERO).start().await.unwrap();
     sandbox.trigger(&missed("before"));
     sandbox.advance(Duration::from_secs(120));
     let mut it = Follower::begin(CallLogSync::new(client(&sandbox)), [EventFilter::telephony_sessions()]).await;
@@ -126,7 +126,7 @@ async fn earlier_calls_are_not_delivered() {
     sandbox.advance(LATER * 3);
     let mut it = Follower::begin(CallLogSync::new(client(&sandbox)), [EventFilter::missed_calls()]).await;
     for refuse in [false, true] {
-        sandbox.knobs(|knobs| knobs.account.refuse_call_log_tokens = refuse);
+        sandbox.behavior(|behavior| behavior.account.refuse_call_log_tokens = refuse);
         assert_eq!(lines(&it.sync(Some(now())).await), [""; 0], "{refuse}");
         assert_eq!(lines(&it.sync(None).await), [""; 0], "{refuse}");
     }
@@ -139,6 +139,6 @@ async fn a_clock_that_was_set_back_hides_no_call_from_a_full_sync() {
     let mut it = Follower::begin(CallLogSync::new(client(&sandbox)), [EventFilter::missed_calls()]).await;
     let gap = now();
     sandbox.trigger(&missed("+1"));
-    sandbox.knobs(|knobs| (knobs.clock_skew_ms, knobs.account.refuse_call_log_tokens) = (3_600_000, true));
+    sandbox.behavior(|behavior| (behavior.clock_skew_ms, behavior.account.refuse_call_log_tokens) = (3_600_000, true));
     assert_eq!(lines(&it.sync(Some(gap)).await), ["missed +1"]);
 }

@@ -13,7 +13,7 @@ fn filter(domain: RingSenseDomain) -> EventFilter {
 }
 
 fn quick() -> SandboxBuilder {
-    free().knobs(|knobs| knobs.account.call_log_delay = Duration::ZERO)
+    free().behavior(|behavior| behavior.account.call_log_delay = Duration::ZERO)
 }
 
 fn insights(session: &str, summary: &str) -> Fixture {
@@ -40,10 +40,10 @@ async fn open(it: &mut Follower<Insights>) -> Vec<OpenReason> {
 #[tokio::test]
 async fn found_3_8_insights_of_recorded_calls_are_found_and_once() {
     for (skew, in_list, empty) in [(0, false, false), (600_000, true, false), (-4_000_000, false, true)] {
-        let sandbox = quick().knobs(|knobs| {
-            knobs.clock_skew_ms = skew;
-            knobs.account.insights_in_list = in_list;
-            knobs.account.empty_insights = empty;
+        let sandbox = quick().behavior(|behavior| {
+            behavior.clock_skew_ms = skew;
+            behavior.account.insights_in_list = in_list;
+            behavior.account.empty_insights = empty;
         });
         let sandbox = sandbox.start().await.unwrap();
         sandbox.trigger_all(&["1", "2", "3"].map(Fixture::recorded_call));
@@ -166,7 +166,7 @@ async fn more_sessions_than_a_round_reads_are_left_open() {
 
 #[tokio::test]
 async fn a_log_without_recordings_finds_nothing() {
-    let sandbox = quick().knobs(|knobs| knobs.account.recording_in_log = false).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.account.recording_in_log = false).start().await.unwrap();
     let it = follow(&sandbox).await;
     sandbox.trigger_all(&[Fixture::recorded_call("1"), insights("s-sandbox-1", "new")]);
     let request = SyncRequest::new(Some(&it.position), &it.filters, Some(now() - LATER));

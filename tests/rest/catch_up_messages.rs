@@ -45,7 +45,7 @@ async fn y1_an_incremental_sync_follows_a_full_one_and_its_overlap_is_delivered_
 #[tokio::test]
 async fn y2_a_refused_token_leads_to_a_full_sync_without_duplicates() {
     for stale in [StaleToken::Msg333, StaleToken::Cmn101] {
-        let sandbox = free().knobs(|knobs| knobs.account.stale_message_token = stale).start().await.unwrap();
+        let sandbox = free().behavior(|behavior| behavior.account.stale_message_token = stale).start().await.unwrap();
         let filters = [EventFilter::instant_message(), EventFilter::message_store()];
         let mut it = Follower::begin(MessageSync::new(client(&sandbox)), filters).await;
         let gap = now();
@@ -53,10 +53,10 @@ async fn y2_a_refused_token_leads_to_a_full_sync_without_duplicates() {
         assert_eq!(lines(&it.sync(Some(gap)).await), ["sms before", "SMS new 1 updated 0 ids 1 Alive"]);
         sandbox.advance(LATER);
         sandbox.trigger(&sms("after"));
-        sandbox.knobs(|knobs| knobs.account.refuse_message_tokens = true);
+        sandbox.behavior(|behavior| behavior.account.refuse_message_tokens = true);
         assert_eq!(lines(&it.sync(Some(gap)).await), ["sms after", "SMS new 1 updated 0 ids 1 Alive"]);
         assert!(!it.complete, "changes of older messages cannot be found by a full sync");
-        sandbox.knobs(|knobs| knobs.account.refuse_message_tokens = false);
+        sandbox.behavior(|behavior| behavior.account.refuse_message_tokens = false);
         sandbox.clear_requests();
         assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0]);
         assert!(it.complete);
@@ -66,7 +66,7 @@ async fn y2_a_refused_token_leads_to_a_full_sync_without_duplicates() {
 
 #[tokio::test]
 async fn a_full_sync_is_complete_if_only_new_messages_count() {
-    let sandbox = free().knobs(|knobs| knobs.account.refuse_message_tokens = true).start().await.unwrap();
+    let sandbox = free().behavior(|behavior| behavior.account.refuse_message_tokens = true).start().await.unwrap();
     for (filter, since, complete) in [
         (EventFilter::instant_message(), Some(now()), true),
         (EventFilter::message_store(), None, true),
@@ -141,7 +141,7 @@ async fn found_3_3_a_message_that_arrived_and_was_deleted_is_found() {
         sandbox.trigger(&sms("brief"));
         let id = sandbox.stored_messages()[0]["id"].as_u64().unwrap();
         sandbox.trigger(&if purged { Fixture::message_purged(id) } else { Fixture::message_deleted(id) });
-        sandbox.knobs(|knobs| knobs.account.refuse_message_tokens = is_full);
+        sandbox.behavior(|behavior| behavior.account.refuse_message_tokens = is_full);
         let found = lines(&it.sync(Some(gap)).await);
         // A purged message is not listed, so the gap stays open.
         let want: &[&str] = if purged { &[] } else { &["sms brief"] };
@@ -240,7 +240,7 @@ async fn without_a_position_everything_since_the_gap_is_found() {
 
 #[tokio::test]
 async fn a_service_that_accepts_no_token_causes_no_busy_loop() {
-    let sandbox = free().knobs(|knobs| knobs.account.refuse_message_tokens = true).start().await.unwrap();
+    let sandbox = free().behavior(|behavior| behavior.account.refuse_message_tokens = true).start().await.unwrap();
     for since in [Some(now()), None] {
         let source = MessageSync::new(client(&sandbox)).page_size(10);
         let mut it = Follower::begin(source, [EventFilter::instant_message()]).await;
@@ -270,9 +270,9 @@ async fn ten_thousand_messages_are_read_by_page_within_the_rate_limit() {
         // The messages need more than one timestamp to be read by time.
         sandbox.advance(std::time::Duration::from_millis(2));
     }
-    sandbox.knobs(|knobs| {
-        knobs.account.refuse_message_tokens = true;
-        knobs.account.older_beyond_frame = true;
+    sandbox.behavior(|behavior| {
+        behavior.account.refuse_message_tokens = true;
+        behavior.account.older_beyond_frame = true;
     });
     let delivered = it.sync(Some(gap)).await;
     let mut numbers: Vec<u32> = lines(&delivered).iter().map(|line| line[4..].parse().unwrap()).collect();
@@ -287,9 +287,9 @@ async fn ten_thousand_messages_are_read_by_page_within_the_rate_limit() {
 
 #[tokio::test]
 async fn found_3_2_all_messages_with_one_timestamp_are_found() {
-    let sandbox = free().knobs(|knobs| knobs.account.refuse_message_tokens = true).start().await.unwrap();
+    let sandbox = free().behavior(|behavior| behavior.account.refuse_message_tokens = true).start().await.unwrap();
     // Whole seconds: the service's times are no finer, so many messages share one.
-    sandbox.knobs(|knobs| knobs.time_format = ringcentral_sandbox::TimeFormat::NoFraction);
+    sandbox.behavior(|behavior| behavior.time_format = ringcentral_sandbox::TimeFormat::NoFraction);
     let mut it =
         Follower::begin(MessageSync::new(client(&sandbox)).page_size(2), [EventFilter::instant_message()]).await;
     let gap = now();
@@ -300,14 +300,14 @@ async fn found_3_2_all_messages_with_one_timestamp_are_found() {
 #[tokio::test]
 async fn clocks_that_differ_by_an_hour_find_the_same_messages() {
     for skew in [-3_600_000, 3_600_000] {
-        let sandbox = free().knobs(|knobs| knobs.clock_skew_ms = skew).start().await.unwrap();
+        let sandbox = free().behavior(|behavior| behavior.clock_skew_ms = skew).start().await.unwrap();
         let filters = [EventFilter::message_store(), EventFilter::instant_message()];
         let mut it = Follower::begin(MessageSync::new(client(&sandbox)), filters).await;
         let gap = now();
         sandbox.trigger(&sms("one"));
         assert_eq!(lines(&it.sync(Some(gap)).await), ["SMS new 1 updated 0 ids 1 Alive", "sms one"]);
         sandbox.trigger(&sms("two"));
-        sandbox.knobs(|knobs| knobs.account.refuse_message_tokens = true);
+        sandbox.behavior(|behavior| behavior.account.refuse_message_tokens = true);
         assert_eq!(lines(&it.sync(Some(gap)).await), ["SMS new 1 updated 0 ids 1 Alive", "sms two"]);
     }
 }
@@ -319,6 +319,6 @@ async fn a_clock_that_was_set_back_hides_no_message_from_a_full_sync() {
     let mut it = Follower::begin(MessageSync::new(client(&sandbox)), [EventFilter::instant_message()]).await;
     let gap = now();
     sandbox.trigger(&sms("one"));
-    sandbox.knobs(|knobs| (knobs.clock_skew_ms, knobs.account.refuse_message_tokens) = (3_600_000, true));
+    sandbox.behavior(|behavior| (behavior.clock_skew_ms, behavior.account.refuse_message_tokens) = (3_600_000, true));
     assert_eq!(lines(&it.sync(Some(gap)).await), ["sms one"]);
 }

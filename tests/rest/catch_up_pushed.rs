@@ -38,9 +38,9 @@ fn happenings() -> Vec<Fixture> {
 }
 
 async fn sandbox() -> Sandbox {
-    let quick = quick().knobs(|knobs| {
-        knobs.rate_limits.headers = false;
-        knobs.account.call_log_delay = Duration::ZERO;
+    let quick = quick().behavior(|behavior| {
+        behavior.rate_limits.headers = false;
+        behavior.account.call_log_delay = Duration::ZERO;
     });
     quick.start().await.unwrap()
 }

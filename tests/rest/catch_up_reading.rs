@@ -74,7 +74,8 @@ async fn found_6_6_calls_are_read_from_a_log_without_its_list_or_token() {
         (Fault::amend().field("syncInfo", json!({"syncToken": 5})), Some(1), true),
         (Fault::amend().field("syncInfo", Value::Null), Some(1), true),
     ] {
-        let sandbox = free().knobs(|knobs| knobs.account.call_log_delay = Duration::ZERO).start().await.unwrap();
+        let sandbox =
+            free().behavior(|behavior| behavior.account.call_log_delay = Duration::ZERO).start().await.unwrap();
         let mut it = Follower::begin(CallLogSync::new(client(&sandbox)), [EventFilter::missed_calls()]).await;
         let gap = now();
         sandbox.trigger(&Fixture::missed_call("+1"));

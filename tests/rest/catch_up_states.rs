@@ -44,7 +44,7 @@ async fn posts_are_found_as_added_or_changed_and_once() {
 #[tokio::test]
 async fn found_3_9_replies_in_threads_are_found_in_every_list_of_the_service() {
     for listed in [true, false] {
-        let sandbox = free().knobs(|knobs| knobs.account.replies_in_posts = listed).start().await.unwrap();
+        let sandbox = free().behavior(|behavior| behavior.account.replies_in_posts = listed).start().await.unwrap();
         sandbox.trigger(&post("old"));
         let old = newest_post(&sandbox);
         sandbox.trigger(&Fixture::post_reply(&old, "first reply"));
@@ -162,7 +162,7 @@ async fn presence_is_delivered_as_a_state_and_not_in_a_check() {
 #[tokio::test]
 async fn presence_of_an_account_is_read_by_page() {
     let sandbox = free()
-        .knobs(|knobs| knobs.account.other_extensions = (0..149).map(|n| (200_000 + n).to_string()).collect())
+        .behavior(|behavior| behavior.account.other_extensions = (0..149).map(|n| (200_000 + n).to_string()).collect())
         .start()
         .await
         .unwrap();
@@ -244,7 +244,7 @@ async fn the_standard_sources_match_the_catalog() {
 #[tokio::test]
 async fn clocks_that_differ_find_the_same_events() {
     for skew in [-600_000, 600_000] {
-        let sandbox = free().knobs(|knobs| knobs.clock_skew_ms = skew).start().await.unwrap();
+        let sandbox = free().behavior(|behavior| behavior.clock_skew_ms = skew).start().await.unwrap();
         let client = client(&sandbox);
         let mut posts = Follower::begin(TeamPosts::new(client.clone()), [EventFilter::team_posts()]).await;
         let mut a2p = Follower::begin(A2pMessages::new(client.clone()), [EventFilter::a2p_messages()]).await;

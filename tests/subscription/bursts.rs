@@ -11,9 +11,9 @@ const EVENTS: u64 = 20_000;
 const ASLEEP: std::time::Duration = ms(5000);
 
 fn many() -> SandboxBuilder {
-    quick().knobs(|knobs| {
-        knobs.encryption = Encryption::Never;
-        (knobs.ring, knobs.response_cap) = (30_000, 30_000);
+    quick().behavior(|behavior| {
+        behavior.encryption = Encryption::Never;
+        (behavior.ring, behavior.response_cap) = (30_000, 30_000);
     })
 }
 

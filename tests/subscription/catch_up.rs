@@ -54,7 +54,7 @@ async fn next_resumed(subscription: &mut Subscription) -> Resumed {
 
 #[tokio::test]
 async fn messages_that_pubnub_dropped_are_found_in_the_message_store() {
-    let sandbox = quick().knobs(|knobs| knobs.retention = ms(200)).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.retention = ms(200)).start().await.unwrap();
     let mut subscription = start(&sandbox, Duration::from_secs(600)).await;
     sandbox.trigger(&sms(1));
     assert_eq!(next_text(&mut subscription).await, (Origin::Push, "text 1".into()));
@@ -161,8 +161,8 @@ async fn no_rate_group_is_exceeded_while_polling_replaces_push() {
         (limits.light, limits.medium, limits.heavy, limits.window) = (10, 8, 2, Duration::from_secs(3));
         (limits.auth, limits.penalty) = (5, Duration::from_secs(20));
     };
-    let sandbox = Sandbox::builder().knobs(|knobs| groups(&mut knobs.rate_limits)).start().await.unwrap();
-    sandbox.knobs(|knobs| knobs.account.call_log_delay = Duration::ZERO);
+    let sandbox = Sandbox::builder().behavior(|behavior| groups(&mut behavior.rate_limits)).start().await.unwrap();
+    sandbox.behavior(|behavior| behavior.account.call_log_delay = Duration::ZERO);
     let app = client(&sandbox);
     let filters = [
         EventFilter::instant_message(),

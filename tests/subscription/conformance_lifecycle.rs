@@ -4,7 +4,7 @@
 use crate::support::subscribing::*;
 use futures_util::StreamExt as _;
 use ringcentral_events::{Delivery, ErrorKind, GapCause, OnDrop, Phase, ResumeToken, SubscriptionId};
-use ringcentral_sandbox::{Encryption, Fault, Knobs, Operation, Recorded, Sandbox, Service, Target, TimeFormat};
+use ringcentral_sandbox::{Behavior, Encryption, Fault, Operation, Recorded, Sandbox, Service, Target, TimeFormat};
 
 const PRESENCE: &str = "/restapi/v1.0/account/~/extension/~/presence";
 
@@ -12,8 +12,8 @@ fn filters_at(sandbox: &Sandbox, id: &SubscriptionId) -> Vec<String> {
     sandbox.subscriptions().into_iter().find(|held| held.id == *id).unwrap().event_filters
 }
 
-fn short_leases(knobs: &mut Knobs) {
-    knobs.subscription_lifetime = ms(4000);
+fn short_leases(behavior: &mut Behavior) {
+    behavior.subscription_lifetime = ms(4000);
 }
 
 #[tokio::test]
@@ -56,8 +56,8 @@ async fn l2_a_second_change_is_refused_before_sending() {
 }
 
 /// Short leases are renewed several times, in every format of their end.
-async fn renews_in_time(set_format: impl FnOnce(&mut Knobs)) {
-    let sandbox = quick().knobs(short_leases).knobs(set_format).start().await.unwrap();
+async fn renews_in_time(set_format: impl FnOnce(&mut Behavior)) {
+    let sandbox = quick().behavior(short_leases).behavior(set_format).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let id = subscription.id();
     publish(&sandbox, 1..=5);
@@ -71,20 +71,20 @@ async fn renews_in_time(set_format: impl FnOnce(&mut Knobs)) {
 
 #[tokio::test]
 async fn l3_renews_before_expiry_by_a_plus_0000_time() {
-    renews_in_time(|knobs| (knobs.time_format, knobs.send_expires_in) = (TimeFormat::PlusFour, false)).await;
+    renews_in_time(|behavior| (behavior.time_format, behavior.send_expires_in) = (TimeFormat::PlusFour, false)).await;
 }
 
 #[tokio::test]
 async fn l3_renews_before_expiry_by_a_zulu_time() {
-    renews_in_time(|knobs| (knobs.time_format, knobs.send_expires_in) = (TimeFormat::Zulu, false)).await;
+    renews_in_time(|behavior| (behavior.time_format, behavior.send_expires_in) = (TimeFormat::Zulu, false)).await;
 }
 
 #[tokio::test]
 async fn l3_renews_before_expiry_with_clocks_ten_minutes_apart() {
     futures_util::join!(
-        renews_in_time(|knobs| (knobs.clock_skew_ms, knobs.send_expires_in) = (600_000, false)),
-        renews_in_time(|knobs| (knobs.clock_skew_ms, knobs.send_expires_in) = (-600_000, false)),
-        renews_in_time(|knobs| knobs.clock_skew_ms = 600_000),
+        renews_in_time(|behavior| (behavior.clock_skew_ms, behavior.send_expires_in) = (600_000, false)),
+        renews_in_time(|behavior| (behavior.clock_skew_ms, behavior.send_expires_in) = (-600_000, false)),
+        renews_in_time(|behavior| behavior.clock_skew_ms = 600_000),
     );
 }
 
@@ -246,7 +246,8 @@ async fn l9_a_delete_treats_404_as_done_and_retries_after_401() {
 
 #[tokio::test]
 async fn l10_disabled_filters_are_delivered() {
-    let sandbox = quick().knobs(|knobs| knobs.disabled_filters = vec!["/presence".into()]).start().await.unwrap();
+    let sandbox =
+        quick().behavior(|behavior| behavior.disabled_filters = vec!["/presence".into()]).start().await.unwrap();
     let builder = client(&sandbox).subscribe([filter(STORE), filter(PRESENCE)]);
     let mut subscription = start(builder.transport(pubnub(&sandbox).build().unwrap())).await;
     let Delivery::FiltersDisabled(disabled) = next(&mut subscription).await else { panic!() };
@@ -259,7 +260,7 @@ async fn l10_disabled_filters_are_delivered() {
 
 #[tokio::test]
 async fn l11_sub_505_deletes_own_orphans_only() {
-    let sandbox = quick().knobs(|knobs| knobs.subscription_limit = 3).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.subscription_limit = 3).start().await.unwrap();
     let keep = || async {
         let builder = subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).on_drop(OnDrop::Keep);
         start(builder).await.id().unwrap()
@@ -328,7 +329,7 @@ async fn p3_the_position_survives_a_restart() {
 
 #[tokio::test]
 async fn p5_renewals_that_fail_until_expiry_end_in_a_new_subscription_and_a_gap() {
-    let sandbox = quick().knobs(short_leases).start().await.unwrap();
+    let sandbox = quick().behavior(short_leases).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let old = subscription.id().unwrap();
     publish(&sandbox, 1..=3);
@@ -347,7 +348,7 @@ async fn p5_renewals_that_fail_until_expiry_end_in_a_new_subscription_and_a_gap(
 
 #[tokio::test]
 async fn p5_a_service_down_beyond_the_lease_is_one_gap() {
-    let sandbox = quick().knobs(short_leases).start().await.unwrap();
+    let sandbox = quick().behavior(short_leases).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let old = subscription.id().unwrap();
     sandbox.stop_service(Service::Api).await;
@@ -364,7 +365,7 @@ async fn p5_a_service_down_beyond_the_lease_is_one_gap() {
 #[tokio::test]
 async fn a_missing_permission_error_names_the_fix() {
     for refusal in [ringcentral_sandbox::Refusal::Sub528, ringcentral_sandbox::Refusal::Cmn401] {
-        let sandbox = quick().knobs(|knobs| knobs.refuse_pubnub = Some(refusal)).start().await.unwrap();
+        let sandbox = quick().behavior(|behavior| behavior.refuse_pubnub = Some(refusal)).start().await.unwrap();
         let error = soon(subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).start()).await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::TransportRefused | ErrorKind::Permission), "{error:?}");
         assert_eq!(sandbox.requests_to(Operation::Create).len(), 1, "not repeated");
@@ -373,7 +374,7 @@ async fn a_missing_permission_error_names_the_fix() {
 
 #[tokio::test]
 async fn an_update_during_events_never_opens_a_second_poll() {
-    let sandbox = quick().knobs(|knobs| knobs.encryption = Encryption::Always).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.encryption = Encryption::Always).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let handle = subscription.handle();
     let events = STORE.to_owned();

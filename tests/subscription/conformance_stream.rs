@@ -11,13 +11,13 @@ use futures_util::future::join_all;
 use ringcentral_events::auth::{MemoryTokenStore, StoredTokens, TokenStore};
 use ringcentral_events::rest::{Client, Method};
 use ringcentral_events::{Delivery, ErrorKind, GapCause, OAuth, Phase, Result, Secret};
-use ringcentral_sandbox::{Encryption, Fault, Knobs, Operation, Sandbox, Target, encrypt, encrypt_unpadded};
+use ringcentral_sandbox::{Behavior, Encryption, Fault, Operation, Sandbox, Target, encrypt, encrypt_unpadded};
 
 const EXTENSION: &str = "/restapi/v1.0/account/~/extension/~";
 
 #[tokio::test]
 async fn p2_undecodable_payloads_are_delivered_and_the_stream_continues() {
-    let sandbox = quick().knobs(|knobs| knobs.encryption = Encryption::Always).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.encryption = Encryption::Always).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let held = sandbox.subscriptions().remove(0);
     let key = held.encryption_key.unwrap();
@@ -64,7 +64,7 @@ async fn p2_undecodable_payloads_are_delivered_and_the_stream_continues() {
 
 #[tokio::test]
 async fn p2_plain_objects_are_read_when_encryption_is_off() {
-    let sandbox = quick().knobs(|knobs| knobs.encryption = Encryption::Never).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.encryption = Encryption::Never).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     publish(&sandbox, 1..=5);
     Journal::upto(&mut subscription, 5).await.assert_only(1..=5);
@@ -73,7 +73,7 @@ async fn p2_plain_objects_are_read_when_encryption_is_off() {
 
 #[tokio::test]
 async fn p4_a_poll_without_messages_is_not_an_error() {
-    let sandbox = quick().knobs(|knobs| knobs.hold = ms(100)).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.hold = ms(100)).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     assert!(sandbox.wait_requests(Operation::Poll, 8, SOON).await);
     let now = subscription.status().current();
@@ -264,8 +264,8 @@ async fn get(client: &Client) -> Result<u16> {
 #[tokio::test]
 async fn a1_a_hundred_callers_with_an_expired_token_cause_one_refresh() {
     // A hundred calls leave room in the rate group for the check of the subscription before its deletion.
-    let announced = |knobs: &mut Knobs| (knobs.rate_limits.headers, knobs.rate_limits.light) = (true, 1000);
-    let sandbox = quick().knobs(announced).start().await.unwrap();
+    let announced = |behavior: &mut Behavior| (behavior.rate_limits.headers, behavior.rate_limits.light) = (true, 1000);
+    let sandbox = quick().behavior(announced).start().await.unwrap();
     let client = client(&sandbox);
     get(&client).await.unwrap();
     let subscription = start(subscribe(&client, pubnub(&sandbox).build().unwrap())).await;

@@ -83,7 +83,7 @@ async fn read_all(subscription: &mut Subscription) -> Tally {
 }
 
 async fn flood(queue_bytes: usize) -> Tally {
-    let sandbox = quick().knobs(|knobs| knobs.encryption = Encryption::Never).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.encryption = Encryption::Never).start().await.unwrap();
     let server = RawPubNub::start(|_, timetoken| answer(timetoken)).await;
     let transport = pubnub(&sandbox).origin(server.origin()).build().unwrap();
     let (before, began) = (resident(), Instant::now());

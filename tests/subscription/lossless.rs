@@ -278,15 +278,15 @@ fn happen(sandbox: &Sandbox, kind: Kind, n: usize, sent: &mut Sent) {
 /// they differ.
 async fn run(seed: u64, over: Over, size: Size) -> Result<String, String> {
     let mut chance = fastrand::Rng::with_seed(seed);
-    let knobs = quick().knobs(|knobs| {
-        knobs.retention = RETENTION;
+    let behavior = quick().behavior(|behavior| {
+        behavior.retention = RETENTION;
         // Another test covers calls that the log shows late.
-        knobs.account.call_log_delay = Duration::ZERO;
+        behavior.account.call_log_delay = Duration::ZERO;
     });
-    let sandbox = knobs.start().await.unwrap();
+    let sandbox = behavior.start().await.unwrap();
     // By default a user has five connections a minute, and the client obeys the announced limit.
-    sandbox.knobs(|knobs| {
-        let limits = &mut knobs.rate_limits;
+    sandbox.behavior(|behavior| {
+        let limits = &mut behavior.rate_limits;
         (limits.headers, limits.auth, limits.medium, limits.light) = (true, 100_000, 100_000, 100_000);
         limits.heavy = 100_000;
     });

@@ -9,7 +9,8 @@ use ringcentral_sandbox::{Overflow, Sandbox};
 
 /// A subscription at a service that retains, and returns, `ring` messages.
 async fn live_with_ring(ring: usize, hint: usize) -> (Sandbox, Subscription) {
-    let sandbox = quick().knobs(|knobs| (knobs.ring, knobs.response_cap) = (ring, ring)).start().await.unwrap();
+    let sandbox =
+        quick().behavior(|behavior| (behavior.ring, behavior.response_cap) = (ring, ring)).start().await.unwrap();
     let subscription = live_over(&sandbox, pubnub(&sandbox).buffer_size_hint(hint)).await;
     (sandbox, subscription)
 }
@@ -81,7 +82,7 @@ async fn burst_of_the_largest_messages_arrives_whole() {
 #[tokio::test]
 async fn burst_in_pages_loses_nothing() {
     let sandbox = quick()
-        .knobs(|knobs| (knobs.ring, knobs.response_cap, knobs.overflow) = (5000, 50, Overflow::Page))
+        .behavior(|behavior| (behavior.ring, behavior.response_cap, behavior.overflow) = (5000, 50, Overflow::Page))
         .start()
         .await
         .unwrap();

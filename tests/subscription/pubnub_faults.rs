@@ -196,13 +196,13 @@ async fn fault_envelope_without_f() {
     let mut subscription = live(&sandbox).await;
     publish(&sandbox, 1..=5);
     for field in ["f", "a", "i", "k", "b", "p", "c"] {
-        sandbox.knobs(|knobs| knobs.omit = vec![field.into()]);
+        sandbox.behavior(|behavior| behavior.omit = vec![field.into()]);
         publish(&sandbox, [100]);
         let mut journal = Journal::upto(&mut subscription, 100).await;
         journal.entries.retain(|entry| !matches!(entry, Entry::Event(n) if *n <= 5));
         journal.assert_only([100]);
     }
-    sandbox.knobs(|knobs| knobs.omit = ["a", "f", "i", "k", "b", "p", "c", "s", "e"].map(Into::into).into());
+    sandbox.behavior(|behavior| behavior.omit = ["a", "f", "i", "k", "b", "p", "c", "s", "e"].map(Into::into).into());
     publish(&sandbox, 11..=15);
     Journal::upto(&mut subscription, 15).await.assert_only(11..=15);
     close(&sandbox, subscription).await;
@@ -216,13 +216,13 @@ async fn fault_timetoken_jumps_ahead_then_back() {
         let mut subscription = live(&sandbox).await;
         publish(&sandbox, 1..=5);
         let mut journal = Journal::upto(&mut subscription, 5).await;
-        sandbox.knobs(|knobs| (knobs.region, knobs.region_offset_ms) = (region, 3000));
+        sandbox.behavior(|behavior| (behavior.region, behavior.region_offset_ms) = (region, 3000));
         publish(&sandbox, 6..=8);
         journal.read_to(&mut subscription, 8).await;
-        sandbox.knobs(|knobs| (knobs.region, knobs.region_offset_ms) = (12, 0));
+        sandbox.behavior(|behavior| (behavior.region, behavior.region_offset_ms) = (12, 0));
         publish(&sandbox, 9..=12);
         journal.read_to(&mut subscription, 12).await;
-        sandbox.knobs(|knobs| (knobs.region, knobs.region_offset_ms) = (region, -3000));
+        sandbox.behavior(|behavior| (behavior.region, behavior.region_offset_ms) = (region, -3000));
         publish(&sandbox, 13..=15);
         journal.read_to(&mut subscription, 15).await;
         if region == 12 {
@@ -239,7 +239,7 @@ async fn fault_timetoken_jumps_ahead_then_back() {
 
 #[tokio::test]
 async fn fault_position_behind_the_messages_beside_it() {
-    let sandbox = quick().knobs(|knobs| knobs.published_ahead = 1210).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.published_ahead = 1210).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     publish(&sandbox, 1..=15);
     Journal::upto(&mut subscription, 15).await.assert_only(1..=15);
@@ -321,7 +321,7 @@ async fn fault_other_refusals_recreate_the_subscription_too() {
 
 /// A sandbox whose subscriptions are served by `server`.
 async fn live_at(server: &RawPubNub) -> (Sandbox, ringcentral_events::Subscription) {
-    let sandbox = quick().knobs(|knobs| knobs.encryption = ringcentral_sandbox::Encryption::Never);
+    let sandbox = quick().behavior(|behavior| behavior.encryption = ringcentral_sandbox::Encryption::Never);
     let sandbox = sandbox.start().await.unwrap();
     let transport = pubnub(&sandbox).origin(server.origin());
     let subscription = live_over(&sandbox, transport).await;

@@ -2,12 +2,12 @@
 
 use crate::support::subscribing::*;
 use ringcentral_events::{Certainty, GapCause, Phase, Subscription};
-use ringcentral_sandbox::{Fault, Knobs, Operation, Rotation, Sandbox, Service};
+use ringcentral_sandbox::{Behavior, Fault, Operation, Rotation, Sandbox, Service};
 
 #[tokio::test]
 async fn reader_stopped_for_three_lease_lifetimes_loses_nothing() {
     // Leases of three seconds, each renewed after one and a half at the latest.
-    let sandbox = quick().knobs(|knobs| knobs.subscription_lifetime = ms(4000)).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.subscription_lifetime = ms(4000)).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let id = subscription.id().unwrap();
     let mut published = 0;
@@ -25,7 +25,7 @@ async fn reader_stopped_for_three_lease_lifetimes_loses_nothing() {
 /// Publishes before, during and after a renewal that `rotation` changes. Its answer takes a while, and the old poll
 /// returns empty meanwhile.
 async fn moves(rotation: Rotation) -> (Sandbox, Subscription) {
-    let sandbox = quick().knobs(|knobs| knobs.hold = ms(100)).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.hold = ms(100)).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let (id, handle) = (subscription.id().unwrap(), subscription.handle());
     publish(&sandbox, 1..=5);
@@ -81,7 +81,7 @@ async fn renewal_that_changes_everything_loses_nothing() {
 
 #[tokio::test]
 async fn move_noticed_late_loses_nothing() {
-    let sandbox = quick().knobs(|knobs| knobs.hold = ms(100)).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.hold = ms(100)).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let (id, handle) = (subscription.id().unwrap(), subscription.handle());
     publish(&sandbox, 1..=5);
@@ -99,8 +99,8 @@ async fn move_noticed_late_loses_nothing() {
 
 #[tokio::test]
 async fn moves_in_a_row_lose_nothing_and_leave_one_poll() {
-    let knobs = |knobs: &mut Knobs| (knobs.rotate_on_renew, knobs.hold) = (Some(Rotation::ALL), SOON);
-    let sandbox = quick().knobs(knobs).start().await.unwrap();
+    let behavior = |behavior: &mut Behavior| (behavior.rotate_on_renew, behavior.hold) = (Some(Rotation::ALL), SOON);
+    let sandbox = quick().behavior(behavior).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let handle = subscription.handle();
     let mut journal = Journal::default();

@@ -20,7 +20,7 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret() {
     let mut inspection = Inspection::default();
 
     let sandbox = quick()
-        .knobs(|knobs| (knobs.encryption, knobs.send_secret_key) = (Encryption::Always, true))
+        .behavior(|behavior| (behavior.encryption, behavior.send_secret_key) = (Encryption::Always, true))
         .start()
         .await
         .unwrap();

@@ -103,7 +103,7 @@ fn worker() {
 
 async fn a_thousand_at_once(role: &str) {
     // Held for as long as the test takes, like the real service.
-    let sandbox = quick().knobs(|knobs| knobs.hold = SOON * 10).request_log(100).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.hold = SOON * 10).request_log(100).start().await.unwrap();
     let mut app = Worker::start(module_path!(), "worker", role, &sandbox);
     let grown = app.wait("live").await["grown"];
     println!("{role}: {MANY} subscriptions take {:.1} MiB", mib(grown));
@@ -135,7 +135,7 @@ async fn a_thousand_subscriptions_fit_on_a_current_thread_runtime() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_cycles_of_subscribe_and_drop_leave_nothing() {
-    let sandbox = quick().knobs(|knobs| knobs.hold = SOON * 10).request_log(100).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.hold = SOON * 10).request_log(100).start().await.unwrap();
     let mut app = Worker::start(module_path!(), "worker", "in-turn", &sandbox);
     app.wait("warm").await;
     assert!(sandbox.wait_subscriptions(0, SOON).await);

@@ -76,9 +76,9 @@ async fn events_arrive_and_the_subscription_is_deleted_over_its_connection() {
 #[tokio::test]
 async fn w01_nothing_is_sent_before_connection_details() {
     let sandbox = quick()
-        .knobs(|knobs| {
-            knobs.gateway.strict_first_frame = true;
-            knobs.gateway.details_delay = ms(300);
+        .behavior(|behavior| {
+            behavior.gateway.strict_first_frame = true;
+            behavior.gateway.details_delay = ms(300);
         })
         .start()
         .await
@@ -93,7 +93,7 @@ async fn w01_nothing_is_sent_before_connection_details() {
 #[tokio::test]
 async fn probe_e_w05_replayed_events_in_the_segment_of_connection_details_arrive() {
     for coalesce in [true, false] {
-        let sandbox = quick().knobs(|knobs| knobs.gateway.coalesce_replay = coalesce).start().await.unwrap();
+        let sandbox = quick().behavior(|behavior| behavior.gateway.coalesce_replay = coalesce).start().await.unwrap();
         let mut subscription = live(&sandbox).await;
         publish(&sandbox, 1..=3);
         let mut journal = Journal::upto(&mut subscription, 3).await;
@@ -110,9 +110,9 @@ async fn probe_e_w05_replayed_events_in_the_segment_of_connection_details_arrive
 #[tokio::test]
 async fn probe_d_w18_repeated_and_reordered_events_are_delivered_once() {
     let sandbox = quick()
-        .knobs(|knobs| {
-            knobs.gateway.replay_duplicates = 3;
-            knobs.gateway.replay_reversed = true;
+        .behavior(|behavior| {
+            behavior.gateway.replay_duplicates = 3;
+            behavior.gateway.replay_reversed = true;
         })
         .start()
         .await
@@ -205,7 +205,7 @@ async fn probe_b_w03_no_heartbeat_reply_closes_and_reconnects() {
 /// Whether the service sends again what it wrote to a dead connection is unknown, so its loss is reported as possible.
 #[tokio::test]
 async fn probe_b_w12_a_black_hole_is_abandoned_and_no_event_is_lost_silently() {
-    let sandbox = quick().knobs(|knobs| knobs.gateway.replay_duplicates = 10).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.gateway.replay_duplicates = 10).start().await.unwrap();
     let mut subscription = live_with(&sandbox, nervous()).await;
     publish(&sandbox, [1]);
     let mut journal = Journal::upto(&mut subscription, 1).await;
@@ -250,7 +250,7 @@ async fn probe_f_w06_a_failed_recovery_and_a_refused_subscription_end_in_one_gap
 #[tokio::test]
 async fn w10_the_newest_token_from_any_frame_recovers_the_session() {
     for rotation in [WscRotation::Notifications, WscRotation::Details] {
-        let sandbox = quick().knobs(|knobs| knobs.gateway.wsc_rotation = rotation).start().await.unwrap();
+        let sandbox = quick().behavior(|behavior| behavior.gateway.wsc_rotation = rotation).start().await.unwrap();
         let mut subscription = live(&sandbox).await;
         publish(&sandbox, 1..=3);
         let mut journal = Journal::upto(&mut subscription, 3).await;
@@ -282,7 +282,8 @@ async fn w20_more_missed_events_than_the_service_retains_are_a_possible_loss() {
 
 #[tokio::test]
 async fn w11_malformed_frames_do_not_end_the_connection() {
-    let sandbox = quick().knobs(|knobs| (knobs.gateway.escape_slashes, knobs.gateway.pretty) = (true, true)).start();
+    let sandbox =
+        quick().behavior(|behavior| (behavior.gateway.escape_slashes, behavior.gateway.pretty) = (true, true)).start();
     let sandbox = sandbox.await.unwrap();
     let mut subscription = live(&sandbox).await;
     for text in ["{}", "[]", "[", "nonsense", "[{}]", r#"[{"type":"Unheard","messageId":1}]"#] {
@@ -318,7 +319,7 @@ async fn w11_an_oversized_frame_ends_only_the_connection() {
 
 #[tokio::test]
 async fn probe_c_w12_a_refused_subscription_is_an_error_that_names_the_permission() {
-    let sandbox = quick().knobs(|knobs| knobs.gateway.may_subscribe = false).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.gateway.may_subscribe = false).start().await.unwrap();
     let transport = quick_again().build().unwrap();
     let error = soon(subscribe(&client(&sandbox), transport).start()).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::TransportRefused, Some("SUB-528")));
@@ -328,7 +329,7 @@ async fn probe_c_w12_a_refused_subscription_is_an_error_that_names_the_permissio
 
 #[tokio::test]
 async fn w02_a_refused_token_is_an_error_that_names_the_permission() {
-    let sandbox = quick().knobs(|knobs| knobs.gateway.may_connect = false).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.gateway.may_connect = false).start().await.unwrap();
     let transport = quick_again().build().unwrap();
     let error = soon(subscribe(&client(&sandbox), transport).start()).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::Permission, Some(403)));
@@ -340,7 +341,7 @@ async fn w02_a_refused_token_is_an_error_that_names_the_permission() {
 async fn w14_ten_subscriptions_get_their_own_events_once() {
     let sandbox = quick().start().await.unwrap();
     // More than four connections a minute need the service's announcement.
-    sandbox.knobs(|knobs| (knobs.rate_limits.headers, knobs.rate_limits.auth) = (true, 1000));
+    sandbox.behavior(|behavior| (behavior.rate_limits.headers, behavior.rate_limits.auth) = (true, 1000));
     let client = client(&sandbox);
     let transport = quick_again().build().unwrap();
     let mut live = Vec::new();
@@ -400,9 +401,9 @@ async fn w39_a_burst_waits_for_a_reader_that_does_not_read() {
 #[tokio::test]
 async fn hundreds_of_connections_lost_together_come_back() {
     const MANY: usize = 100;
-    let sandbox = quick().knobs(|knobs| knobs.gateway.max_connections = 2 * MANY).start().await.unwrap();
-    sandbox.knobs(|knobs| {
-        let limits = &mut knobs.rate_limits;
+    let sandbox = quick().behavior(|behavior| behavior.gateway.max_connections = 2 * MANY).start().await.unwrap();
+    sandbox.behavior(|behavior| {
+        let limits = &mut behavior.rate_limits;
         (limits.headers, limits.auth, limits.medium, limits.light) = (true, 100_000, 100_000, 100_000);
     });
     let client = client(&sandbox);
@@ -441,15 +442,15 @@ async fn w10_an_unconfirmed_creation_is_replaced() {
 #[tokio::test]
 async fn w05_a_token_is_requested_for_each_connection_and_a_refused_one_is_not_reused() {
     for refusal in [AuthRefusal::Close4400, AuthRefusal::Status401] {
-        let sandbox = quick().knobs(|knobs| knobs.gateway.refusal = refusal).start().await.unwrap();
+        let sandbox = quick().behavior(|behavior| behavior.gateway.refusal = refusal).start().await.unwrap();
         let mut subscription = live(&sandbox).await;
         // Every token expires before it can be used.
-        sandbox.knobs(|knobs| knobs.gateway.wstoken_ttl = ms(0));
+        sandbox.behavior(|behavior| behavior.gateway.wstoken_ttl = ms(0));
         let tokens = sandbox.requests_to(Operation::WsToken).len();
         sandbox.reset_connections(Service::Gateway);
         publish(&sandbox, [1, 2]);
         assert!(sandbox.wait_requests(Operation::WsToken, tokens + 2, SOON).await);
-        sandbox.knobs(|knobs| knobs.gateway.wstoken_ttl = ms(30_000));
+        sandbox.behavior(|behavior| behavior.gateway.wstoken_ttl = ms(30_000));
         assert_after_resets(&Journal::upto(&mut subscription, 2).await, [1, 2], 1);
         assert_eq!(sandbox.requests_to(Operation::Upgrade).len(), sandbox.requests_to(Operation::WsToken).len());
         close_recovered(&sandbox, subscription).await;

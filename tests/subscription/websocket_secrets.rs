@@ -24,10 +24,10 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret_of_the_gateway() {
     let mut inspection = Inspection::default();
 
     let sandbox = quick()
-        .knobs(|knobs| {
-            knobs.gateway.wsc_rotation = WscRotation::Notifications;
+        .behavior(|behavior| {
+            behavior.gateway.wsc_rotation = WscRotation::Notifications;
             // Announced, so that many connections may be made.
-            let limits = &mut knobs.rate_limits;
+            let limits = &mut behavior.rate_limits;
             (limits.headers, limits.auth, limits.medium, limits.light) = (true, 100_000, 100_000, 100_000);
         })
         .start()
@@ -101,8 +101,8 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret_of_the_gateway() {
     soon(session.control.delete(&made.id)).await.unwrap();
 
     // A refused start.
-    sandbox.knobs(|knobs| {
-        (knobs.gateway.refusal, knobs.gateway.wstoken_ttl) = (AuthRefusal::Close4400, ms(0));
+    sandbox.behavior(|behavior| {
+        (behavior.gateway.refusal, behavior.gateway.wstoken_ttl) = (AuthRefusal::Close4400, ms(0));
     });
     let error = soon(subscribe(&client, transport).start()).await.unwrap_err();
     inspection.show_error(&error);

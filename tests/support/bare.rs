@@ -12,9 +12,9 @@ pub(crate) const SUBSCRIPTION: &str = "/restapi/v1.0/subscription";
 
 /// Limits off, polls held a fifth of a second.
 pub(crate) fn quick() -> SandboxBuilder {
-    Sandbox::builder().knobs(|knobs| {
-        knobs.rate_limits.enforce = false;
-        knobs.hold = ms(200);
+    Sandbox::builder().behavior(|behavior| {
+        behavior.rate_limits.enforce = false;
+        behavior.hold = ms(200);
     })
 }
 

@@ -15,9 +15,9 @@ pub(crate) const LATER: Duration = Duration::from_secs(30);
 
 /// Limits off, and not announced.
 pub(crate) fn free() -> SandboxBuilder {
-    Sandbox::builder().knobs(|knobs| {
-        knobs.rate_limits.enforce = false;
-        knobs.rate_limits.headers = false;
+    Sandbox::builder().behavior(|behavior| {
+        behavior.rate_limits.enforce = false;
+        behavior.rate_limits.headers = false;
     })
 }
 

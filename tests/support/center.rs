@@ -3,7 +3,7 @@
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use ringcentral_sandbox::Sandbox;
-use ringcentral_sandbox::agent::{AgentKnobs, ContactCenter};
+use ringcentral_sandbox::agent::{AgentBehavior, ContactCenter};
 use serde_json::{Value, json};
 
 pub(crate) use super::common::*;
@@ -56,8 +56,8 @@ pub(crate) struct Client {
     pub(crate) token: String,
 }
 
-pub(crate) async fn sandbox(change: impl FnOnce(&mut AgentKnobs)) -> (Sandbox, Client) {
-    let sandbox = Sandbox::builder().knobs(|knobs| change(&mut knobs.agent)).start().await.unwrap();
+pub(crate) async fn sandbox(change: impl FnOnce(&mut AgentBehavior)) -> (Sandbox, Client) {
+    let sandbox = Sandbox::builder().behavior(|behavior| change(&mut behavior.agent)).start().await.unwrap();
     let client = Client::new(&sandbox);
     (sandbox, client)
 }

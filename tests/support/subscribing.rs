@@ -27,11 +27,11 @@ pub(crate) const STORE: &str = "/restapi/v1.0/account/~/extension/~/message-stor
 /// No rate limits, room for many subscriptions, polls held for less than half a second: so polls without a message
 /// happen often.
 pub(crate) fn quick() -> SandboxBuilder {
-    Sandbox::builder().knobs(|knobs| {
+    Sandbox::builder().behavior(|behavior| {
         // Without the headers, since the client would obey the limits by itself.
-        (knobs.rate_limits.enforce, knobs.rate_limits.headers) = (false, false);
-        knobs.subscription_limit = 5000;
-        knobs.hold = ms(400);
+        (behavior.rate_limits.enforce, behavior.rate_limits.headers) = (false, false);
+        behavior.subscription_limit = 5000;
+        behavior.hold = ms(400);
     })
 }
 

@@ -1,4 +1,4 @@
-//! A source that is correct, or wrong in one way, and the crawler's findings.
+//! A source that is correct, or wrong in one way, and the crawler's violations.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use ringcentral_events::digital::{CollectionName, SIGNATURE_HEADER};
 use ringcentral_sandbox::Sandbox;
-use ringcentral_sandbox::digital::{DigitalChannel, Finding, Run, SourceAt, Write};
+use ringcentral_sandbox::digital::{DigitalChannel, Run, SourceAt, Violation, Write};
 use serde_json::{Value, json};
 
 use super::digital::{TOKEN, signer};
@@ -76,7 +76,7 @@ pub(crate) enum Then {
     Run,
     Audit,
     Show,
-    Probe,
+    Check,
     Write(Write),
     /// Performs the write once more.
     Repeat(Write),
@@ -147,13 +147,13 @@ pub(crate) fn wrong(own: Own) -> SourceAt {
     })
 }
 
-pub(crate) async fn find(source: SourceAt, then: Then) -> (Vec<Finding>, Vec<Run>, DigitalChannel, Sandbox) {
-    let knobs = |knobs: &mut ringcentral_sandbox::Knobs| {
-        knobs.digital.timeout = Duration::from_millis(300);
-        knobs.digital.page_cap = 5;
-        knobs.digital.answer_limit = 100_000;
+pub(crate) async fn find(source: SourceAt, then: Then) -> (Vec<Violation>, Vec<Run>, DigitalChannel, Sandbox) {
+    let behavior = |behavior: &mut ringcentral_sandbox::Behavior| {
+        behavior.digital.timeout = Duration::from_millis(300);
+        behavior.digital.page_cap = 5;
+        behavior.digital.answer_limit = 100_000;
     };
-    let sandbox = Sandbox::builder().knobs(knobs).start().await.unwrap();
+    let sandbox = Sandbox::builder().behavior(behavior).start().await.unwrap();
     let channel = sandbox.digital_channel(source, TOKEN).unwrap();
     let mut runs = vec![channel.run().await];
     match then {
@@ -161,7 +161,7 @@ pub(crate) async fn find(source: SourceAt, then: Then) -> (Vec<Finding>, Vec<Run
         Then::Run => runs.push(channel.run().await),
         Then::Audit => runs.push(channel.audit().await),
         Then::Show => runs.push(channel.show(MESSAGES, "m-1").await),
-        Then::Probe => runs.push(channel.probe().await),
+        Then::Check => runs.push(channel.check_requests().await),
         Then::Write(write) => runs.push(channel.write(write).await.unwrap().run),
         Then::Repeat(write) => {
             let written = channel.write(write).await.unwrap();
@@ -178,8 +178,8 @@ pub(crate) async fn find(source: SourceAt, then: Then) -> (Vec<Finding>, Vec<Run
             runs.push(channel.audit().await);
         }
     }
-    let findings = runs.iter().flat_map(Run::findings).cloned().collect();
-    (findings, runs, channel, sandbox)
+    let violations = runs.iter().flat_map(Run::violations).cloned().collect();
+    (violations, runs, channel, sandbox)
 }
 
 pub(crate) fn reply() -> Write {

@@ -56,7 +56,7 @@ pub const BESIDE_STANDS_ON: usize = 3;
 
 /// The sandbox, from the bottom up. Its root names the parts of the top layer, and only these name the root.
 pub const SANDBOX: &[Layer] = &[
-    layer("Values", &["cipher", "clock", "fixtures", "http", "knobs", "link", "random"]),
+    layer("Values", &["cipher", "clock", "fixtures", "http", "behavior", "link", "random"]),
     layer(
         "What all services share",
         &["amend", "budget", "context", "fault", "faults", "filters", "requests", "servers"],

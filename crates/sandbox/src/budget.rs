@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::behavior::RateLimits;
 use super::clock::later;
-use super::knobs::RateLimits;
 
 /// The usage plan groups of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

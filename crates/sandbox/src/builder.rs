@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::behavior::Behavior;
 use super::center::Center;
 use super::clock::Clock;
 use super::context::{Context, Identity};
 use super::faults::FaultTable;
 use super::gateway::{self, Gateway};
-use super::knobs::Knobs;
 use super::random::token;
 use super::requests::{RequestLog, Service};
 use super::server::Port;
@@ -32,7 +32,7 @@ pub struct SandboxBuilder {
     contact_center_port: u16,
     seed: Option<u64>,
     log: usize,
-    knobs: Knobs,
+    behavior: Behavior,
     account_id: String,
     extension_id: String,
     credentials: Option<(String, Secret, Secret)>,
@@ -47,7 +47,7 @@ impl Default for SandboxBuilder {
             contact_center_port: 0,
             seed: None,
             log: LOG,
-            knobs: Knobs::default(),
+            behavior: Behavior::default(),
             account_id: "100200300".into(),
             extension_id: "100200301".into(),
             credentials: None,
@@ -111,9 +111,9 @@ impl SandboxBuilder {
         self
     }
 
-    /// Changes the initial [`Knobs`].
-    pub fn knobs(mut self, change: impl FnOnce(&mut Knobs)) -> Self {
-        change(&mut self.knobs);
+    /// Changes the initial [`Behavior`].
+    pub fn behavior(mut self, change: impl FnOnce(&mut Behavior)) -> Self {
+        change(&mut self.behavior);
         self
     }
 
@@ -185,7 +185,7 @@ impl SandboxBuilder {
     fn context(&self, identity: Identity, base_url: String) -> Context {
         Context {
             identity,
-            knobs: self.knobs.clone(),
+            behavior: self.behavior.clone(),
             rng: self.rng().fork(),
             clock: Clock::default(),
             base_url,

@@ -7,9 +7,9 @@ use ringcentral_events::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::behavior::{Behavior, TimeFormat};
 use crate::clock::{Clock, FAR, Moment};
 use crate::faults::FaultTable;
-use crate::knobs::{Knobs, TimeFormat};
 use crate::requests::RequestLog;
 
 /// The sandbox's identity: one account, one user, two apps.
@@ -29,7 +29,7 @@ pub(crate) struct Identity {
 /// What each service gets beside its own state. No `Debug`: it holds secrets.
 pub(crate) struct Context {
     pub(crate) identity: Identity,
-    pub(crate) knobs: Knobs,
+    pub(crate) behavior: Behavior,
     pub(crate) rng: fastrand::Rng,
     pub(crate) clock: Clock,
     pub(crate) base_url: String,
@@ -52,8 +52,8 @@ impl Context {
 
     /// The service's wall clock at `wall`, including the skew.
     pub(crate) fn service_time(&self, wall: SystemTime) -> SystemTime {
-        let skew = Duration::from_millis(self.knobs.clock_skew_ms.unsigned_abs()).min(FAR);
-        let skewed = if self.knobs.clock_skew_ms >= 0 { wall.checked_add(skew) } else { wall.checked_sub(skew) };
+        let skew = Duration::from_millis(self.behavior.clock_skew_ms.unsigned_abs()).min(FAR);
+        let skewed = if self.behavior.clock_skew_ms >= 0 { wall.checked_add(skew) } else { wall.checked_sub(skew) };
         skewed.unwrap_or(wall)
     }
 
@@ -62,9 +62,9 @@ impl Context {
         self.service_time(self.moment().wall)
     }
 
-    /// A time in the format that the knob selects.
+    /// A time in the format that the setting selects.
     pub(crate) fn write_time(&self, wall: SystemTime) -> String {
-        self.write_time_as(wall, self.knobs.time_format)
+        self.write_time_as(wall, self.behavior.time_format)
     }
 
     /// A time in the given format.
@@ -72,9 +72,9 @@ impl Context {
         format.write(self.service_time(wall))
     }
 
-    /// The service's time `at`, in the format that the knob selects.
+    /// The service's time `at`, in the format that the setting selects.
     pub(crate) fn write_service_time(&self, at: SystemTime) -> String {
-        self.knobs.time_format.write(at)
+        self.behavior.time_format.write(at)
     }
 
     /// The service's time for records: the text, and the time truncated to the text's precision.
@@ -89,7 +89,7 @@ impl Context {
         let own = &self.identity.extension_id;
         match segment {
             "~" => Some(own.clone()),
-            id if id == own || self.knobs.account.other_extensions.iter().any(|other| other == id) => {
+            id if id == own || self.behavior.account.other_extensions.iter().any(|other| other == id) => {
                 Some(id.to_owned())
             }
             _ => None,

@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::behavior::{Behavior, Rotation};
 use super::cipher;
 use super::fault::Fault;
 use super::faults::{FaultId, Target};
 use super::filters::{DomainEvent, EventUri};
 use super::fixtures::Fixture;
 use super::http::{Call, Reply, empty_reply, json_reply};
-use super::knobs::{Knobs, Rotation};
 use super::pubnub::Payload;
 use super::requests::{Recorded, Service};
 use super::servers::Cut;
@@ -85,8 +85,8 @@ fn route(state: &mut State, call: &Call) -> Answer {
     let rest: Vec<&str> = segments.iter().skip(1).map(String::as_str).collect();
     match (call.method.as_str(), rest.as_slice()) {
         ("GET", ["state"]) => Ok(ok(&describe(state))),
-        ("GET", ["knobs"]) => knobs(state, None),
-        ("PATCH", ["knobs"]) => knobs(state, Some(read(call)?)),
+        ("GET", ["behavior"]) => behavior(state, None),
+        ("PATCH", ["behavior"]) => behavior(state, Some(read(call)?)),
         ("GET", ["requests"]) => requests(state, call),
         ("POST", ["trigger"]) => trigger(state, call),
         ("POST", ["faults"]) => {
@@ -193,12 +193,12 @@ struct Advance {
     ms: u64,
 }
 
-/// Reads or patches the knobs; a patch contains only the changes.
-fn knobs(state: &mut State, patch: Option<Value>) -> Answer {
-    let mut all = serde_json::to_value(&state.ctx.knobs).map_err(Bad::request)?;
+/// Reads or patches the settings; a patch contains only the changes.
+fn behavior(state: &mut State, patch: Option<Value>) -> Answer {
+    let mut all = serde_json::to_value(&state.ctx.behavior).map_err(Bad::request)?;
     if let Some(patch) = patch {
         merge(&mut all, patch);
-        state.ctx.knobs = serde_json::from_value::<Knobs>(all.clone()).map_err(Bad::request)?;
+        state.ctx.behavior = serde_json::from_value::<Behavior>(all.clone()).map_err(Bad::request)?;
         state.ctx.poke();
     }
     Ok(ok(&all))

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::amend::Amend;
+use super::behavior::millis;
 use super::http::Refused;
-use super::knobs::millis;
 
 /// A scripted fault: its effect, how often it occurs, and when it begins.
 ///

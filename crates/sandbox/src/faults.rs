@@ -7,10 +7,10 @@ use std::time::Duration;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
+use super::behavior::millis;
 pub(crate) use super::fault::Action;
 use super::fault::Fault;
 use super::http::Call;
-use super::knobs::millis;
 use super::requests::{Operation, Recorded, Service};
 
 /// The requests that a fault applies to.

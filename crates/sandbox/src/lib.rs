@@ -11,7 +11,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! use ringcentral_sandbox::{Fault, Fixture, Operation, Sandbox};
 //!
-//! let sandbox = Sandbox::builder().knobs(|knobs| knobs.rate_limits.auth = 100).start().await?;
+//! let sandbox = Sandbox::builder().behavior(|behavior| behavior.rate_limits.auth = 100).start().await?;
 //! // Point the program under test at these:
 //! let (api, pubnub) = (sandbox.base_url(), sandbox.pubnub_origin());
 //! # let _ = (api, pubnub);
@@ -29,7 +29,7 @@
 //! [`Sandbox::advance`] moves the sandbox's clock instead, so that a 15-minute lease or a 60-second
 //! penalty ends now.
 //!
-//! Undocumented behavior is a knob: see [`Knobs`] and, for the gateway, [`GatewayKnobs`].
+//! Undocumented behavior is a setting: see [`Behavior`] and, for the gateway, [`GatewayBehavior`].
 //!
 //! # The gateway
 //!
@@ -61,7 +61,7 @@
 //!
 //! Every fixture also changes the account, whether or not a subscriber received the event:
 //! [`stored_messages`](Sandbox::stored_messages), message-sync, the call log, the posts of a chat,
-//! and so on. So a test can lose events and let its program recover them: see [`AccountKnobs`] for
+//! and so on. So a test can lose events and let its program recover them: see [`AccountBehavior`] for
 //! the behavior of these resources.
 //!
 //! # Over HTTP
@@ -75,7 +75,7 @@
 //! | `GET /_sandbox/state` | gauges, `caught_up`, subscriptions with channel and keys, sent messages |
 //! | `GET /_sandbox/requests?after=7&target=renew` | requests, newest last; both parameters optional; targets as for faults |
 //! | `DELETE /_sandbox/requests` | clears them |
-//! | `GET`, `PATCH /_sandbox/knobs` | [`Knobs`] by name, durations in ms: `{"hold":200,"rate_limits":{"auth":99}}` |
+//! | `GET`, `PATCH /_sandbox/behavior` | [`Behavior`] by name, durations in ms: `{"hold":200,"rate_limits":{"auth":99}}` |
 //! | `POST /_sandbox/trigger` | a [`Fixture`]: `{"fixture":"inbound_sms","text":"hi","count":3}`, or `{"event":"/restapi/…","body":{…}}`; answers `uuids` |
 //! | `POST /_sandbox/publish` | `subscription` and one of `data` (text of `d`), `envelope` (text of the envelope), `encrypt` (plain text, with `key` or the subscription's) |
 //! | `POST /_sandbox/faults` | `{"target":…,"fault":{"kind":…}}`, below; answers `id` |
@@ -105,6 +105,7 @@
 mod account;
 pub mod agent;
 mod amend;
+mod behavior;
 mod budget;
 mod builder;
 mod center;
@@ -121,7 +122,6 @@ mod filters;
 mod fixtures;
 mod gateway;
 mod http;
-mod knobs;
 mod link;
 mod oauth;
 mod pubnub;
@@ -146,14 +146,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use self::account::{SentKind, SentMessage};
+pub use self::behavior::{
+    AccountBehavior, AuthRefusal, Behavior, Encryption, Excess, GatewayBehavior, LiveRecovery, OldCallLog, Overflow,
+    RateLimits, Refusal, Rotation, StaleToken, TimeFormat, TokenExpiry, WscRotation,
+};
 pub use self::builder::SandboxBuilder;
 pub use self::fault::Fault;
 pub use self::faults::{FaultId, Target};
 pub use self::fixtures::Fixture;
-pub use self::knobs::{
-    AccountKnobs, AuthRefusal, Encryption, Excess, GatewayKnobs, Knobs, LiveRecovery, OldCallLog, Overflow, RateLimits,
-    Refusal, Rotation, StaleToken, TimeFormat, TokenExpiry, WscRotation,
-};
 pub use self::requests::{Operation, Recorded, Service};
 pub use self::subscriptions::Transport;
 pub use self::view::{Faults, Gauges, SubscriptionView};
@@ -176,7 +176,7 @@ use ringcentral_events::{Error, ErrorKind, Result};
 ///
 /// # async fn start_the_bot(_api: &str, _pubnub: &str) {}
 /// # async fn test() -> ringcentral_events::Result<()> {
-/// let sandbox = Sandbox::builder().knobs(|knobs| knobs.hold = Duration::from_millis(500)).start().await?;
+/// let sandbox = Sandbox::builder().behavior(|behavior| behavior.hold = Duration::from_millis(500)).start().await?;
 /// let minute = Duration::from_secs(60);
 /// start_the_bot(sandbox.base_url(), sandbox.pubnub_origin()).await;
 /// assert!(sandbox.wait_open_polls(1, minute).await, "it listens");
@@ -326,9 +326,9 @@ impl Sandbox {
 
     /// Changes the sandbox's behavior from the next request on. `change` must not call the sandbox,
     /// which is locked meanwhile.
-    pub fn knobs(&self, change: impl FnOnce(&mut Knobs)) {
+    pub fn behavior(&self, change: impl FnOnce(&mut Behavior)) {
         self.shared.update(|state| {
-            change(&mut state.ctx.knobs);
+            change(&mut state.ctx.behavior);
             // The change may make a deadline due.
             state.ctx.poke();
         });

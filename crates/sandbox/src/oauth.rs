@@ -9,10 +9,10 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+use super::behavior::{Behavior, TokenExpiry};
 use super::clock::later;
 use super::context::{Context, Identity};
 use super::http::{Call, Refused, Reply, empty_reply, json_reply};
-use super::knobs::{Knobs, TokenExpiry};
 use super::random::token;
 
 /// Lifetime of an authorization code.
@@ -180,7 +180,7 @@ fn grant_inner(oauth: &mut OAuth, ctx: &mut Context, call: &Call) -> Result<Repl
     let session = new_session(oauth, ctx, &form, client_id, now);
     let reply = token_reply(&session, &ctx.identity, now);
     oauth.sessions.push(session);
-    let surplus = oauth.sessions.len().saturating_sub(ctx.knobs.max_sessions.max(1));
+    let surplus = oauth.sessions.len().saturating_sub(ctx.behavior.max_sessions.max(1));
     oauth.sessions.drain(..surplus);
     Ok(reply)
 }
@@ -218,7 +218,7 @@ fn refresh(
     now: Instant,
 ) -> Result<Reply, GrantRefused> {
     let wanted = form.get("refresh_token").ok_or(DEAD_REFRESH)?;
-    let grace = ctx.knobs.refresh_reuse_grace;
+    let grace = ctx.behavior.refresh_reuse_grace;
     let is = |held: &Option<(String, Instant)>| held.as_ref().is_some_and(|(token, _)| token == wanted);
     let at = oauth
         .sessions
@@ -246,7 +246,7 @@ fn refresh(
 }
 
 fn new_session(oauth: &mut OAuth, ctx: &mut Context, form: &Form, client_id: String, now: Instant) -> Session {
-    let Knobs { access_token_ttl, refresh_token_ttl, issue_refresh_tokens, .. } = ctx.knobs;
+    let Behavior { access_token_ttl, refresh_token_ttl, issue_refresh_tokens, .. } = ctx.behavior;
     let access_ttl = form.ttl("access_token_ttl", access_token_ttl, 600..=3600);
     // Caps the requested lifetime at the app's; the service's minimum is not published.
     let asked = form.get("refresh_token_ttl").and_then(|text| text.parse().ok()).map(Duration::from_secs);
@@ -295,8 +295,8 @@ pub(crate) fn revoke(oauth: &mut OAuth, ctx: &mut Context, call: &Call) -> Reply
         session.access == token || session.refresh.as_ref().is_some_and(|(refresh, _)| *refresh == token)
     };
     // A socket that becomes a zombie does so at once.
-    let closes = ctx.knobs.gateway.token_expiry == TokenExpiry::Close;
-    let grace = if closes { ctx.knobs.gateway.logout_grace } else { Duration::ZERO };
+    let closes = ctx.behavior.gateway.token_expiry == TokenExpiry::Close;
+    let grace = if closes { ctx.behavior.gateway.logout_grace } else { Duration::ZERO };
     let until = later(ctx.moment().now, grace);
     let OAuth { sessions, logged_out, .. } = oauth;
     logged_out.extend(sessions.iter().filter(|it| is_ended(it)).map(|it| (it.id, until.min(it.access_until))));

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::knobs::{Knobs, Overflow};
+use super::behavior::{Behavior, Overflow};
 
 /// PubNub's unit is 100 ns.
 const TICKS_PER_SECOND: u128 = 10_000_000;
@@ -154,7 +154,7 @@ impl PubNub {
         &mut self,
         id: &ChannelId,
         payload: Payload,
-        knobs: &Knobs,
+        behavior: &Behavior,
         now: Instant,
         wall: SystemTime,
     ) -> u64 {
@@ -165,7 +165,7 @@ impl PubNub {
         let channel = self.channels.entry(id.clone()).or_default();
         channel.head = position;
         channel.ring.push_back(Message { position, at: now, payload });
-        while channel.ring.len() > knobs.ring.max(1) {
+        while channel.ring.len() > behavior.ring.max(1) {
             channel.drop_oldest();
         }
         for (_, waiter) in &channel.waiters {
@@ -205,40 +205,40 @@ impl PubNub {
     }
 
     /// The messages after the poll's cursor, or `None`.
-    pub(crate) fn answer(&mut self, poll: &Poll, knobs: &Knobs, now: Instant) -> Option<Batch> {
+    pub(crate) fn answer(&mut self, poll: &Poll, behavior: &Behavior, now: Instant) -> Option<Batch> {
         let since = self.position(poll);
         let mut found: Vec<(&ChannelId, Message)> = Vec::new();
         for id in &poll.channels {
             let Some(channel) = self.channels.get_mut(id) else { continue };
-            while channel.ring.front().is_some_and(|first| now.duration_since(first.at) > knobs.retention) {
+            while channel.ring.front().is_some_and(|first| now.duration_since(first.at) > behavior.retention) {
                 channel.drop_oldest();
             }
             let newer = channel.ring.partition_point(|message| message.position <= since);
             found.extend(channel.ring.iter().skip(newer).map(|message| (id, message.clone())));
         }
         found.sort_by_key(|(_, message)| message.position);
-        let cap = knobs.response_cap.max(1);
+        let cap = behavior.response_cap.max(1);
         if found.len() > cap {
-            match knobs.overflow {
+            match behavior.overflow {
                 Overflow::DropOldest => drop(found.drain(..found.len() - cap)),
                 Overflow::Page => found.truncate(cap),
             }
         }
         let last = found.last()?.1.position;
-        let messages = found.into_iter().map(|(id, message)| sent(id, message, knobs)).collect();
-        Some(self.batch(last, messages, knobs))
+        let messages = found.into_iter().map(|(id, message)| sent(id, message, behavior)).collect();
+        Some(self.batch(last, messages, behavior))
     }
 
     /// An answer without messages, at the current position.
-    pub(crate) fn empty(&mut self, knobs: &Knobs, wall: SystemTime) -> Batch {
+    pub(crate) fn empty(&mut self, behavior: &Behavior, wall: SystemTime) -> Batch {
         let position = self.advance(wall);
-        self.batch(position, Vec::new(), knobs)
+        self.batch(position, Vec::new(), behavior)
     }
 
-    fn batch(&mut self, position: u64, messages: Vec<Sent>, knobs: &Knobs) -> Batch {
-        let offset = knobs.region_offset_ms.saturating_mul(10_000);
-        self.regions.insert(knobs.region, offset);
-        Batch { timetoken: position.saturating_add_signed(offset), region: knobs.region, messages }
+    fn batch(&mut self, position: u64, messages: Vec<Sent>, behavior: &Behavior) -> Batch {
+        let offset = behavior.region_offset_ms.saturating_mul(10_000);
+        self.regions.insert(behavior.region, offset);
+        Batch { timetoken: position.saturating_add_signed(offset), region: behavior.region, messages }
     }
 
     /// Counts a poll as open; [`close`](Self::close) ends it.
@@ -309,34 +309,34 @@ impl PubNub {
     }
 }
 
-fn sent(id: &ChannelId, message: Message, knobs: &Knobs) -> Sent {
+fn sent(id: &ChannelId, message: Message, behavior: &Behavior) -> Sent {
     match message.payload {
         Payload::Envelope(envelope) => Sent { channel: id.name.clone(), data: None, envelope },
         Payload::Data(data) => {
-            let envelope = envelope(id, message.position, &data, knobs);
+            let envelope = envelope(id, message.position, &data, behavior);
             Sent { channel: id.name.clone(), data: Some(data), envelope }
         }
     }
 }
 
 /// The envelope's text; `data` is inserted unchanged.
-fn envelope(id: &ChannelId, position: u64, data: &str, knobs: &Knobs) -> String {
-    let published = position.saturating_add(knobs.published_ahead);
+fn envelope(id: &ChannelId, position: u64, data: &str, behavior: &Behavior) -> String {
+    let published = position.saturating_add(behavior.published_ahead);
     let text = |value: &str| serde_json::Value::from(value).to_string();
     let fields = [
         ("a", "\"1\"".to_owned()),
         ("f", "514".to_owned()),
-        ("e", knobs.event_type.to_string()),
+        ("e", behavior.event_type.to_string()),
         ("i", "\"pn-sandbox\"".to_owned()),
         ("s", "1".to_owned()),
-        ("p", format!(r#"{{"t":"{published}","r":{}}}"#, knobs.region)),
+        ("p", format!(r#"{{"t":"{published}","r":{}}}"#, behavior.region)),
         ("k", text(&id.key)),
         ("c", text(&id.name)),
         ("d", data.to_owned()),
         ("b", text(&id.name)),
     ];
     let mut out = String::with_capacity(data.len() + 160);
-    for (name, value) in fields.iter().filter(|(name, _)| !knobs.omit.iter().any(|omitted| omitted == name)) {
+    for (name, value) in fields.iter().filter(|(name, _)| !behavior.omit.iter().any(|omitted| omitted == name)) {
         let lead = if out.is_empty() { '{' } else { ',' };
         // Writing to a String cannot fail.
         let _ = write!(out, "{lead}\"{name}\":{value}");
@@ -442,30 +442,30 @@ mod tests {
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let now = runtime.block_on(async { Instant::now() });
-            let mut knobs = Knobs { response_cap: cap, overflow: Overflow::Page, published_ahead: ahead, ..Knobs::default() };
+            let mut behavior = Behavior { response_cap: cap, overflow: Overflow::Page, published_ahead: ahead, ..Behavior::default() };
             let mut wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_714_979_289);
             let mut pubnub = PubNub::default();
-            let first = pubnub.empty(&knobs, wall);
+            let first = pubnub.empty(&behavior, wall);
             let mut cursor = (first.timetoken, first.region);
             let (mut sent, mut seen) = (0_u32, Vec::new());
             let names = ["a", "b"];
             // A region's offset is fixed: a cursor is a position in its region's stream.
-            let mut offsets: HashMap<u32, i64> = HashMap::from([(knobs.region, 0)]);
+            let mut offsets: HashMap<u32, i64> = HashMap::from([(behavior.region, 0)]);
             for step in steps.into_iter().chain(std::iter::repeat_n(Step::Poll, 60)) {
                 match step {
                     Step::Publish(at) => {
                         let payload = Payload::Data(sent.to_string());
-                        pubnub.publish(&channel(names[usize::from(at)]), payload, &knobs, now, wall);
+                        pubnub.publish(&channel(names[usize::from(at)]), payload, &behavior, now, wall);
                         sent += 1;
                     }
                     Step::Region(region, offset) => {
-                        knobs.region = region;
-                        knobs.region_offset_ms = *offsets.entry(region).or_insert_with(|| i64::from(offset));
+                        behavior.region = region;
+                        behavior.region_offset_ms = *offsets.entry(region).or_insert_with(|| i64::from(offset));
                     }
                     Step::ClockBack => wall -= Duration::from_secs(1),
                     Step::Poll => {
                         let poll = poll(&names, cursor.0, Some(cursor.1));
-                        if let Some(batch) = pubnub.answer(&poll, &knobs, now) {
+                        if let Some(batch) = pubnub.answer(&poll, &behavior, now) {
                             prop_assert!(!batch.messages.is_empty() && batch.messages.len() <= cap);
                             seen.extend(batch.messages.iter().map(|m| m.data.as_ref().unwrap().parse::<u32>().unwrap()));
                             cursor = (batch.timetoken, batch.region);

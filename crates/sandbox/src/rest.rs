@@ -247,7 +247,7 @@ fn no_such(call: &Call) -> Refused {
 
 fn spend(state: &mut State, group: Group, spent: &mut Option<Spent>) -> Result<(), Refused> {
     let now = state.ctx.moment().now;
-    let result = state.budgets.spend(group, &state.ctx.knobs.rate_limits, now);
+    let result = state.budgets.spend(group, &state.ctx.behavior.rate_limits, now);
     *spent = Some(result);
     match result.refused_for {
         None => Ok(()),
@@ -278,7 +278,7 @@ fn stamp(ctx: &mut Context, reply: &mut Reply, spent: Option<Spent>) {
     put(HeaderName::from_static("routingkey"), "SBX01".into());
     put(DATE, date);
     let Some(spent) = spent else { return };
-    if ctx.knobs.rate_limits.headers {
+    if ctx.behavior.rate_limits.headers {
         put(HeaderName::from_static("x-rate-limit-group"), spent.group.name().into());
         put(HeaderName::from_static("x-rate-limit-limit"), spent.limit.to_string());
         put(HeaderName::from_static("x-rate-limit-remaining"), spent.remaining.to_string());

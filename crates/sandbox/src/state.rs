@@ -136,7 +136,7 @@ impl State {
     /// Delivers an event now, or after the configured latency. Returns the notifications' uuids if
     /// they are known.
     pub(crate) fn deliver(&mut self, domain_event: &DomainEvent) -> Vec<String> {
-        let latency = self.ctx.knobs.event_latency;
+        let latency = self.ctx.behavior.event_latency;
         if latency.is_zero() {
             return self.deliver_now(domain_event);
         }
@@ -162,7 +162,7 @@ impl State {
                 Some((subscription.clone(), met.max_by_key(|filter| filter.richness())?.clone()))
             })
             .collect();
-        let shared = self.ctx.knobs.shared_uuid.then(|| uuid(&mut self.ctx.rng));
+        let shared = self.ctx.behavior.shared_uuid.then(|| uuid(&mut self.ctx.rng));
         let mut uuids = Vec::with_capacity(targets.len());
         for (subscription, filter) in targets {
             let id = shared.clone().unwrap_or_else(|| uuid(&mut self.ctx.rng));
@@ -228,7 +228,7 @@ impl State {
             return;
         }
         let moment = self.ctx.moment();
-        self.pubnub.publish(channel, payload, &self.ctx.knobs, moment.now, moment.wall);
+        self.pubnub.publish(channel, payload, &self.ctx.behavior, moment.now, moment.wall);
     }
 }
 

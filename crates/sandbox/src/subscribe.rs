@@ -126,7 +126,7 @@ async fn subscribe(
         }
         state.pubnub.acknowledge(&poll);
         let now = state.ctx.moment().now;
-        let deadline = state.ctx.clock.real(later(now, state.ctx.knobs.hold));
+        let deadline = state.ctx.clock.real(later(now, state.ctx.behavior.hold));
         Some((state.pubnub.open(&poll, &wake, link.silent(), now), deadline))
     });
     let Some((id, deadline)) = opened else {
@@ -143,9 +143,9 @@ async fn next_batch(shared: &Arc<Shared>, poll: &Poll, wake: &Notify, deadline: 
             let state = &mut *shared.lock();
             let moment = state.ctx.moment();
             if poll.timetoken == 0 {
-                return state.pubnub.empty(&state.ctx.knobs, moment.wall);
+                return state.pubnub.empty(&state.ctx.behavior, moment.wall);
             }
-            if let Some(batch) = state.pubnub.answer(poll, &state.ctx.knobs, moment.now) {
+            if let Some(batch) = state.pubnub.answer(poll, &state.ctx.behavior, moment.now) {
                 return batch;
             }
         }
@@ -154,9 +154,9 @@ async fn next_batch(shared: &Arc<Shared>, poll: &Poll, wake: &Notify, deadline: 
             () = tokio::time::sleep_until(deadline) => {
                 let state = &mut *shared.lock();
                 let moment = state.ctx.moment();
-                return match state.pubnub.answer(poll, &state.ctx.knobs, moment.now) {
+                return match state.pubnub.answer(poll, &state.ctx.behavior, moment.now) {
                     Some(batch) => batch,
-                    None => state.pubnub.empty(&state.ctx.knobs, moment.wall),
+                    None => state.pubnub.empty(&state.ctx.behavior, moment.wall),
                 };
             }
         }

@@ -8,12 +8,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::behavior::{Encryption, Refusal, Rotation};
 use super::cipher::{Key, key_to_base64};
 use super::clock::{Moment, later, later_on};
 use super::context::Context;
 use super::filters::EventUri;
 use super::http::{Call, Refused, Reply, empty_reply, json_reply};
-use super::knobs::{Encryption, Refusal, Rotation};
 use super::pubnub::ChannelId;
 use super::random::{number, token, uuid};
 
@@ -105,11 +105,11 @@ impl Subscription {
         self.expires_at.saturating_duration_since(now).min(self.lifetime)
     }
 
-    fn encrypts(&self, knob: Encryption) -> bool {
+    fn encrypts(&self, setting: Encryption) -> bool {
         if self.transport == Transport::WebSocket {
             return false;
         }
-        match knob {
+        match setting {
             Encryption::Always => true,
             Encryption::Never => false,
             Encryption::Service => self.asked_encryption || self.filters.iter().any(EventUri::is_sensitive),
@@ -162,7 +162,7 @@ fn accept(ctx: &Context, filters: &[String]) -> Result<Accepted, Refused> {
     let names = |list: &[String], text: &str| list.iter().any(|part| text.contains(part.as_str()));
     let invalid: Vec<&str> = filters
         .iter()
-        .filter(|text| !parse(text).is_known_family() || names(&ctx.knobs.invalid_filters, text))
+        .filter(|text| !parse(text).is_known_family() || names(&ctx.behavior.invalid_filters, text))
         .map(String::as_str)
         .collect();
     if !invalid.is_empty() {
@@ -172,8 +172,8 @@ fn accept(ctx: &Context, filters: &[String]) -> Result<Accepted, Refused> {
     let mut accepted = Accepted { filters: Vec::new(), answered: Vec::new(), disabled: Vec::new() };
     for text in filters {
         let uri = parse(text);
-        let answer = if ctx.knobs.expand_tilde { uri.text() } else { text.clone() };
-        if names(&ctx.knobs.disabled_filters, text) {
+        let answer = if ctx.behavior.expand_tilde { uri.text() } else { text.clone() };
+        if names(&ctx.behavior.disabled_filters, text) {
             accepted.disabled.push(answer);
         } else if !accepted.filters.contains(&uri) {
             accepted.filters.push(uri);
@@ -189,10 +189,10 @@ fn accept(ctx: &Context, filters: &[String]) -> Result<Accepted, Refused> {
 /// The requested transport, or its refusal.
 fn transport(ctx: &Context, call: &Call, body: &Value) -> Result<Transport, Refused> {
     let transport = body["deliveryMode"]["transportType"].as_str();
-    match (transport, ctx.knobs.refuse_pubnub) {
+    match (transport, ctx.behavior.refuse_pubnub) {
         // Created on a socket only.
         (Some("WebSocket"), _) if call.socket.as_ref().is_some_and(|carrier| carrier.has_session) => {
-            if ctx.knobs.gateway.may_subscribe {
+            if ctx.behavior.gateway.may_subscribe {
                 return Ok(Transport::WebSocket);
             }
             let message = "Application permission [WebSocketsSubscription] is required for the transport";
@@ -226,12 +226,12 @@ pub(crate) fn create(all: &mut Subscriptions, ctx: &mut Context, call: &Call) ->
     let carrier = call.socket.as_ref().filter(|_| transport == Transport::WebSocket);
     let replaced = carrier.and_then(|carrier| carrier.subscription.as_ref());
     let held = all.alive(moment.now).iter().filter(|held| Some(&held.id) != replaced).count();
-    if held >= ctx.knobs.subscription_limit {
-        let limit = ctx.knobs.subscription_limit;
+    if held >= ctx.behavior.subscription_limit {
+        let limit = ctx.behavior.subscription_limit;
         let message = format!("Subscriptions limit is exceeded: [{limit}] subscriptions are allowed");
         return Err(Refused::new(403, "SUB-505", message));
     }
-    let most = ctx.knobs.subscription_lifetime;
+    let most = ctx.behavior.subscription_lifetime;
     let id = uuid(&mut ctx.rng);
     let (lifetime, expires_at, channel) = match transport {
         Transport::PubNub => {
@@ -241,7 +241,7 @@ pub(crate) fn create(all: &mut Subscriptions, ctx: &mut Context, call: &Call) ->
         }
         // The service renews it while its session lives.
         Transport::WebSocket => {
-            let lifetime = ctx.knobs.gateway.subscription_lifetime;
+            let lifetime = ctx.behavior.gateway.subscription_lifetime;
             (lifetime, later(moment.now, Duration::MAX), ChannelId::of_socket(&id))
         }
     };
@@ -296,7 +296,7 @@ fn common_key(all: &mut Subscriptions, ctx: &mut Context) -> String {
 
 /// Adds a key to a subscription that encrypts, removes it from one that does not.
 fn settle_key(ctx: &mut Context, subscription: &mut Subscription) {
-    if !subscription.encrypts(ctx.knobs.encryption) {
+    if !subscription.encrypts(ctx.behavior.encryption) {
         subscription.key = None;
     } else if subscription.key.is_none() {
         let mut key = Key::default();
@@ -362,8 +362,8 @@ fn prolong(
     asked: Option<Duration>,
 ) -> Result<Reply, Refused> {
     let moment = ctx.moment();
-    let most = ctx.knobs.subscription_lifetime;
-    let always = ctx.knobs.rotate_on_renew.unwrap_or_default();
+    let most = ctx.behavior.subscription_lifetime;
+    let always = ctx.behavior.rotate_on_renew.unwrap_or_default();
     let subscription = find(all, ctx, id)?;
     if subscription.transport == Transport::PubNub {
         subscription.lifetime = asked.unwrap_or(subscription.lifetime).min(most);
@@ -439,7 +439,7 @@ pub(crate) fn forget(all: &mut Subscriptions, ctx: &Context, id: &str) -> bool {
 /// Ends the WebSocket subscription of a session that has ended.
 pub(crate) fn orphan(all: &mut Subscriptions, ctx: &Context, id: &str) {
     let now = ctx.moment().now;
-    let keep = ctx.knobs.gateway.keep_orphans;
+    let keep = ctx.behavior.gateway.keep_orphans;
     let Ok(held) = find(all, ctx, id) else { return };
     if keep {
         held.expires_at = later(now, held.lifetime);
@@ -449,7 +449,7 @@ pub(crate) fn orphan(all: &mut Subscriptions, ctx: &Context, id: &str) {
 }
 
 fn uri(ctx: &Context, tail: &str, short: bool) -> String {
-    let host = if short || ctx.knobs.relative_uri { "" } else { &ctx.base_url };
+    let host = if short || ctx.behavior.relative_uri { "" } else { &ctx.base_url };
     format!("{host}/restapi/v1.0/subscription{tail}")
 }
 
@@ -468,7 +468,7 @@ fn describe(ctx: &mut Context, subscription: &Subscription, moment: Moment, shor
         "expirationTime": ctx.write_time(later_on(moment.wall, left)),
         "deliveryMode": delivery,
     });
-    if ctx.knobs.send_expires_in {
+    if ctx.behavior.send_expires_in {
         info["expiresIn"] = json!(seconds);
     }
     if !subscription.disabled.is_empty() {
@@ -492,7 +492,7 @@ fn delivery_mode(ctx: &mut Context, subscription: &Subscription) -> Value {
         delivery["encryptionAlgorithm"] = json!("AES");
         delivery["encryptionKey"] = json!(key_to_base64(key));
     }
-    if ctx.knobs.send_secret_key {
+    if ctx.behavior.send_secret_key {
         delivery["secretKey"] = json!(token(&mut ctx.rng, "sec-c-", 48));
     }
     delivery

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::params::{count_in, id_number, keep, time_in};
 use super::token::{Token, from_millis, to_millis};
+use crate::behavior::OldCallLog;
 use crate::clock::{earlier_on, later_on};
 use crate::context::Context;
 use crate::http::{Call, Refused, Reply, json_reply};
-use crate::knobs::OldCallLog;
 use crate::random::number;
 
 const KEPT: usize = 20_000;
@@ -69,11 +69,11 @@ impl Calls {
             "extension": { "id": id_number(&extension) },
             "lastModifiedTime": now,
         });
-        if new.recorded && ctx.knobs.account.recording_in_log {
+        if new.recorded && ctx.behavior.account.recording_in_log {
             let uri = format!("{}/restapi/v1.0/account/{}/recording/{id}", ctx.base_url, ctx.identity.account_id);
             record["recording"] = json!({ "id": id, "uri": uri, "type": "Automatic" });
         }
-        let visible = later_on(start, ctx.knobs.account.call_log_delay);
+        let visible = later_on(start, ctx.behavior.account.call_log_delay);
         keep(&mut self.ended, Ended { extension, start, visible, record }, KEPT);
     }
 
@@ -115,11 +115,11 @@ fn full<'a>(
     extension: Option<&'a str>,
     now: SystemTime,
 ) -> Result<Synced<'a>, Refused> {
-    let most = ctx.knobs.account.call_log_limit;
+    let most = ctx.behavior.account.call_log_limit;
     let count = count_in(call, "recordCount")?.filter(|count| *count <= most);
     let count = count.ok_or_else(|| Refused::parameter("recordCount"))?;
     let from = time_in(call, "dateFrom")?.unwrap_or(now);
-    let from = match ctx.knobs.account.old_call_log {
+    let from = match ctx.behavior.account.old_call_log {
         OldCallLog::Refuse if from < now - REACH => return Err(Refused::parameter("dateFrom")),
         OldCallLog::Refuse => from,
         OldCallLog::Cut => from.max(now - REACH),
@@ -140,7 +140,7 @@ fn incremental<'a>(
     extension: Option<&'a str>,
     now: SystemTime,
 ) -> Result<Synced<'a>, Refused> {
-    let knobs = &ctx.knobs.account;
+    let behavior = &ctx.behavior.account;
     let refused = |code: &str, why: &str| Refused {
         parameter: Some(("syncToken".into(), None)),
         ..Refused::new(400, code.to_owned(), format!("Parameter [syncToken] is invalid{why}"))
@@ -149,16 +149,16 @@ fn incremental<'a>(
     let token = Token::read(&text).filter(|token| token.resource == RESOURCE && token.directions == scope(extension));
     let token = token.ok_or_else(|| refused("CLG-101", ""))?;
     let made = from_millis(token.at);
-    if knobs.refuse_call_log_tokens || now.duration_since(made).unwrap_or_default() > knobs.call_log_token_life {
+    if behavior.refuse_call_log_tokens || now.duration_since(made).unwrap_or_default() > behavior.call_log_token_life {
         return Err(refused("CLG-102", " [token is expired]"));
     }
-    let since = earlier_on(made, knobs.sync_overlap);
+    let since = earlier_on(made, behavior.sync_overlap);
     let records: Vec<&Value> = own
         .calls(ctx, extension)
         .filter(|call| call.visible >= since && fits(call, &token.types))
         .map(|call| &call.record)
         .collect();
-    if records.len() > knobs.call_log_limit {
+    if records.len() > behavior.call_log_limit {
         return Err(refused("CLG-104", " [max sync record number limit is exceeded]"));
     }
     Ok(("ISync", records, Token { at: to_millis(now), ..token }))

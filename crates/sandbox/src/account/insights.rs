@@ -68,7 +68,7 @@ impl Insights {
 
 /// `GET …/domains/{domain}/sessions/{id}/insights`: as the event has them, without its type.
 pub(crate) fn of_session(own: &Insights, ctx: &Context, domain: &str, session: &str) -> Result<Reply, Refused> {
-    let knobs = &ctx.knobs.account;
+    let behavior = &ctx.behavior.account;
     // Documented: for the other domains push is the only way.
     let is_served = matches!(domain, "pbx" | "rcv");
     let of_it = |record: &&Value| is_served && record["domain"] == domain && record["sourceSessionId"] == session;
@@ -77,10 +77,10 @@ pub(crate) fn of_session(own: &Insights, ctx: &Context, domain: &str, session: &
         record.as_object_mut().map(|record| record.remove("eventType"));
     }
     let answer = match records.pop() {
-        None if !knobs.empty_insights || !is_served => {
+        None if !behavior.empty_insights || !is_served => {
             return Err(Refused::not_found("sourceSessionId", session));
         }
-        record if knobs.insights_in_list => json!({ "records": Vec::from_iter(record) }),
+        record if behavior.insights_in_list => json!({ "records": Vec::from_iter(record) }),
         record => record.unwrap_or_else(|| json!({})),
     };
     Ok(json_reply(StatusCode::OK, &answer))

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::messages::{Messages, Stored};
 use super::params::{count_in, time_in};
 use super::token::{Token, from_millis, to_millis};
+use crate::behavior::StaleToken;
 use crate::clock::earlier_on;
 use crate::context::Context;
 use crate::http::{Call, Refused, Reply, json_reply};
-use crate::knobs::StaleToken;
 
 const RESOURCE: &str = "message-sync";
 /// The documented time frame of a full sync without `dateFrom`.
@@ -37,7 +37,7 @@ fn full(own: &Messages, ctx: &Context, call: &Call, extension: &str) -> Result<R
         let inside = stored.created <= to && stored.is_alive() && fits(stored, &types, &directions);
         if inside && stored.created >= from && records.len() < count {
             records.push(stored.record.clone());
-        } else if inside && (stored.created >= from || ctx.knobs.account.older_beyond_frame) {
+        } else if inside && (stored.created >= from || ctx.behavior.account.older_beyond_frame) {
             older = true;
         }
     }
@@ -47,22 +47,22 @@ fn full(own: &Messages, ctx: &Context, call: &Call, extension: &str) -> Result<R
 }
 
 fn incremental(own: &Messages, ctx: &Context, call: &Call, extension: &str) -> Result<Reply, Refused> {
-    let knobs = &ctx.knobs.account;
+    let behavior = &ctx.behavior.account;
     let text = call.query("syncToken").ok_or_else(|| Refused::parameter("syncToken"))?;
     let token = Token::read(&text).filter(|token| token.resource == RESOURCE);
     let token = token.ok_or_else(|| Refused::parameter("syncToken"))?;
     let (now, made) = (ctx.service_now(), from_millis(token.at));
     let age = now.duration_since(made).unwrap_or_default();
-    if knobs.refuse_message_tokens || age > knobs.message_token_life {
-        return Err(match knobs.stale_message_token {
+    if behavior.refuse_message_tokens || age > behavior.message_token_life {
+        return Err(match behavior.stale_message_token {
             StaleToken::Msg333 => Refused::new(400, "MSG-333", "Full synchronization is required"),
             StaleToken::Cmn101 => Refused::parameter("syncToken"),
         });
     }
-    let (since, frame) = (earlier_on(made, knobs.sync_overlap), from_millis(token.from));
+    let (since, frame) = (earlier_on(made, behavior.sync_overlap), from_millis(token.from));
     let mut changed: Vec<&Stored> = own
         .of(extension)
-        .filter(|it| it.modified >= since && (it.created >= frame || !knobs.frame_hides_older))
+        .filter(|it| it.modified >= since && (it.created >= frame || !behavior.frame_hides_older))
         .filter(|it| fits(it, &token.types, &token.directions))
         .collect();
     changed.sort_by_key(|it| std::cmp::Reverse(it.modified));

@@ -56,7 +56,7 @@ impl People {
         id: &str,
         change: ExtensionChange,
     ) -> Vec<DomainEvent> {
-        let others = &mut ctx.knobs.account.other_extensions;
+        let others = &mut ctx.behavior.account.other_extensions;
         let at = others.iter().position(|other| other == id);
         let what = match (change, at) {
             (ExtensionChange::Create, None) if id != ctx.identity.extension_id => {
@@ -89,7 +89,7 @@ impl People {
     }
 
     fn extensions(ctx: &Context) -> impl Iterator<Item = &str> {
-        let others = ctx.knobs.account.other_extensions.iter().map(String::as_str);
+        let others = ctx.behavior.account.other_extensions.iter().map(String::as_str);
         std::iter::once(&*ctx.identity.extension_id).chain(others)
     }
 

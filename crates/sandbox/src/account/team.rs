@@ -238,7 +238,7 @@ pub(crate) fn list_posts(
 ) -> Result<Reply, Refused> {
     let count = count(call)?;
     let from = page(call)?;
-    let replies = ctx.knobs.account.replies_in_posts;
+    let replies = ctx.behavior.account.replies_in_posts;
     let is_shown = |post: &Value| match thread_id {
         Some(thread_id) => post["threadId"] == thread_id,
         None => replies || post["parentPostId"].is_null(),

@@ -158,7 +158,7 @@ impl ContactCenter {
         self.shared.update(|state| state.center.tokens.revoke());
     }
 
-    /// Pushes an event to the agent's session: any JSON text, passed on byte for byte unless a knob
+    /// Pushes an event to the agent's session: any JSON text, passed on byte for byte unless a setting
     /// changes the format. Returns its number.
     ///
     /// # Errors

@@ -37,7 +37,7 @@
 //!
 //! It is a separate server ([`Service::ContactCenter`](super::Service)), so that it can be stopped
 //! and disconnected alone. Paths may have any casing and version. Undocumented behavior is a
-//! [knob](AgentKnobs).
+//! [setting](AgentBehavior).
 //!
 //! # Faults
 //!
@@ -49,19 +49,19 @@
 //! | --- | --- |
 //! | the answer is lost after the cursor has moved | `Fault::reset().after_effect()`, `close` |
 //! | it breaks off, or contains half of its JSON | `Fault::reset_mid_body()`, `cut_json` |
-//! | the lost batch is repeated, or the old id is unknown | [`AgentKnobs::stale_id`] |
+//! | the lost batch is repeated, or the old id is unknown | [`AgentBehavior::stale_id`] |
 //! | no id, no events, another branch, gzip, no content type, a closed connection | `Fault::amend()` with `without_field("sessionId")`, `header("icBranchValue", "03")` and so on |
 //! | an empty batch | [`ContactCenter::end_poll`] |
 //! | endless immediate empty answers | `Fault::status(304).until_cleared()` |
-//! | the queue overflows | [`AgentKnobs::queue_capacity`] |
+//! | the queue overflows | [`AgentBehavior::queue_capacity`] |
 //! | 401, 403, 404, 409, 429, 500 | `Fault::status(…)`, with `header("Retry-After", …)` |
 //! | the token expires, the login fails or hangs | [`ContactCenter::expire_tokens`]; `Operation::AgentToken` |
-//! | the token moves the sessions to another host | [`AgentKnobs::resource_server`] |
-//! | no answer, a late one, a slow one | `Fault::hang()`, [`AgentKnobs::answer_late`], `Fault::drip(1, …)` |
+//! | the token moves the sessions to another host | [`AgentBehavior::resource_server`] |
+//! | no answer, a late one, a slow one | `Fault::hang()`, [`AgentBehavior::answer_late`], `Fault::drip(1, …)` |
 //! | the session ends: by the agent, an administrator, inactivity | [`ContactCenter::push`] of `AgentSessionEnd`, [`ContactCenter::terminate`], `Sandbox::advance` |
-//! | a session exists already, an end is refused | [`AgentKnobs::existing_session`], [`AgentKnobs::end_with_contacts`] |
-//! | odd events | [`ContactCenter::push`] of any JSON; [`AgentKnobs::values`], [`AgentKnobs::casing`] |
-//! | ids with `/`, `+`, `%`, or of 4 KB | [`AgentKnobs::ids`] |
+//! | a session exists already, an end is refused | [`AgentBehavior::existing_session`], [`AgentBehavior::end_with_contacts`] |
+//! | odd events | [`ContactCenter::push`] of any JSON; [`AgentBehavior::values`], [`AgentBehavior::casing`] |
+//! | ids with `/`, `+`, `%`, or of 4 KB | [`AgentBehavior::ids`] |
 //! | redirects | `Fault::status(302).header("Location", …)` |
 //! | a GOAWAY, a reset, an outage | [`Sandbox::finish_connections`](super::Sandbox::finish_connections), `reset_connections`, `stop_service` |
 //!
@@ -86,11 +86,11 @@ mod handle;
 mod poll;
 
 pub use self::handle::{AgentSessionView, ContactCenter, PushedEvent};
-pub use crate::center::{ContactStep, Fate};
-pub use crate::knobs::{
-    AfterEnd, AgentKnobs, Casing, Concurrent, EndWithContacts, ErrorsIn, ExistingSession, IdForm, Idle, JoinedIds,
+pub use crate::behavior::{
+    AfterEnd, AgentBehavior, Casing, Concurrent, EndWithContacts, ErrorsIn, ExistingSession, IdForm, Idle, JoinedIds,
     SnapshotOrder, StaleId, Values,
 };
+pub use crate::center::{ContactStep, Fate};
 
 pub(crate) use self::control::{Not, handle as control};
 pub(crate) use self::poll::handle;

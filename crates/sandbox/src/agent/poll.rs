@@ -89,7 +89,7 @@ async fn poll(shared: &Arc<Shared>, call: &Call, id: &str) -> Reply {
     let begun = shared.update(|state| begin(state, call, id));
     let (number, wake, mut result) = match begun {
         Ok(begun) => begun,
-        Err(wrong) => return wrong.reply(&shared.lock().ctx.knobs.agent, true),
+        Err(wrong) => return wrong.reply(&shared.lock().ctx.behavior.agent, true),
     };
     let _open = Open { shared: Arc::clone(shared), session: id.to_owned(), number };
     while result == PollResult::Wait {
@@ -98,7 +98,7 @@ async fn poll(shared: &Arc<Shared>, call: &Call, id: &str) -> Reply {
             let now = state.ctx.moment().now;
             let State { center, ctx, .. } = state;
             let session = center.of_id(id);
-            session.map_or(PollResult::Unknown, |it| it.look(number, &ctx.knobs.agent, &mut ctx.rng, now))
+            session.map_or(PollResult::Unknown, |it| it.look(number, &ctx.behavior.agent, &mut ctx.rng, now))
         });
     }
     shared.update(|state| {
@@ -119,28 +119,28 @@ fn begin(state: &mut State, call: &Call, id: &str) -> Result<Begun, Wrong> {
     let State { center, ctx, .. } = state;
     let session = center.of_id(id).ok_or(Wrong::UNKNOWN)?;
     session.asked(Instant::now());
-    let begun = session.poll(id, Duration::from_secs(timeout), &ctx.knobs.agent, &mut ctx.rng, now);
+    let begun = session.poll(id, Duration::from_secs(timeout), &ctx.behavior.agent, &mut ctx.rng, now);
     ctx.poke();
     Ok(begun)
 }
 
 fn write(ctx: &mut Context, result: PollResult) -> Reply {
-    let (knobs, rng) = (&ctx.knobs.agent, &mut ctx.rng);
+    let (behavior, rng) = (&ctx.behavior.agent, &mut ctx.rng);
     match result {
         PollResult::Batch { id, events, branch } => {
-            let written: Vec<String> = events.iter().map(|event| Event::written(event, knobs, rng)).collect();
+            let written: Vec<String> = events.iter().map(|event| Event::written(event, behavior, rng)).collect();
             let mut reply = text_reply(StatusCode::OK, "application/json; charset=utf-8", batch(&id, &written));
-            mark(&mut reply, Branch(branch), knobs);
+            mark(&mut reply, Branch(branch), behavior);
             reply
         }
         PollResult::Quiet | PollResult::Wait => {
             let mut reply = empty_reply(StatusCode::NOT_MODIFIED);
             describe(&mut reply, "No new events");
-            mark(&mut reply, Branch::QUIET, knobs);
+            mark(&mut reply, Branch::QUIET, behavior);
             reply
         }
-        PollResult::Over => Wrong::OVER.reply(knobs, true),
-        PollResult::Unknown => Wrong::UNKNOWN.reply(knobs, true),
+        PollResult::Over => Wrong::OVER.reply(behavior, true),
+        PollResult::Unknown => Wrong::UNKNOWN.reply(behavior, true),
     }
 }
 
@@ -163,8 +163,8 @@ mod tests {
 
     use super::*;
     use crate::Sandbox;
+    use crate::behavior::Idle;
     use crate::center::given;
-    use crate::knobs::Idle;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -186,7 +186,7 @@ mod tests {
         /// A session that is idle after 30 s, and the path of its id.
         async fn start() -> (Self, String) {
             let run = Self { sandbox: Sandbox::start().await.unwrap() };
-            run.sandbox.knobs(|knobs| knobs.agent.first_state = "Available".into());
+            run.sandbox.behavior(|behavior| behavior.agent.first_state = "Available".into());
             // Work scheduled so far runs first.
             tokio::time::advance(Duration::from_secs(1)).await;
             let started = run.ask(Method::POST, "", "stationId=7&inactivityTimeout=30").await;
@@ -218,7 +218,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_empty_poll_ends_and_a_session_becomes_idle_on_time() {
         let (run, path) = Run::start().await;
-        run.sandbox.knobs(|knobs| knobs.agent.inactivity_timeout = HOUR);
+        run.sandbox.behavior(|behavior| behavior.agent.inactivity_timeout = HOUR);
         let first = run.ask(Method::GET, &format!("{path}/get-next-event"), "timeout=0").await;
         let path = format!("{}/get-next-event", run.path(&first));
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -240,7 +240,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_agent_reactivated_by_a_command_or_a_join_becomes_idle_again() {
         let (run, path) = Run::start().await;
-        run.sandbox.knobs(|knobs| knobs.agent.idle = Idle::SetUnavailable);
+        run.sandbox.behavior(|behavior| behavior.agent.idle = Idle::SetUnavailable);
         for path in [format!("{path}/keep-alive"), "/join".to_owned()] {
             assert!(run.is_unavailable().await, "{path}");
             assert_eq!(run.ask(Method::POST, &path, "").await.status(), StatusCode::ACCEPTED);

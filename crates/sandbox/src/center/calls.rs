@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::event::Event;
 use super::events::{agent_state, contact_id, named};
+use crate::behavior::TimeFormat;
 use crate::context::Context;
-use crate::knobs::TimeFormat;
 
 /// A step of a contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -14,9 +14,9 @@ use super::events::{agent_state, own_end, remote_end};
 use super::params::Params;
 use super::session::{Session, Station};
 use super::tokens::{self, Denied, Tokens};
+use crate::behavior::{AgentBehavior, EndWithContacts, ErrorsIn, ExistingSession, TimeFormat};
 use crate::context::Context;
 use crate::http::{Call, Reply, empty_reply, json_reply};
-use crate::knobs::{AgentKnobs, EndWithContacts, ErrorsIn, ExistingSession, TimeFormat};
 
 /// The agent who logs in.
 pub(crate) const AGENT: &str = "7001";
@@ -112,21 +112,21 @@ impl Wrong {
     }
 
     /// The response; only polls carry the branch.
-    pub(crate) fn reply(self, knobs: &AgentKnobs, is_poll: bool) -> Reply {
+    pub(crate) fn reply(self, behavior: &AgentBehavior, is_poll: bool) -> Reply {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut reply = match knobs.errors_in {
+        let mut reply = match behavior.errors_in {
             ErrorsIn::Header => empty_reply(status),
             ErrorsIn::Both | ErrorsIn::Body => {
                 json_reply(status, &json!({ "error": self.code, "error_description": self.text }))
             }
         };
-        if knobs.errors_in != ErrorsIn::Body {
+        if behavior.errors_in != ErrorsIn::Body {
             // The text is the code, as for the parameters of a start.
             let said = if self.code == "InvalidParameter" { self.text } else { self.code };
             describe(&mut reply, said);
         }
         if let Some(branch) = self.branch.filter(|_| is_poll) {
-            mark(&mut reply, branch, knobs);
+            mark(&mut reply, branch, behavior);
         }
         reply
     }
@@ -136,8 +136,8 @@ pub(crate) fn describe(reply: &mut Reply, said: &'static str) {
     reply.headers_mut().insert(HeaderName::from_static("icstatusdescription"), HeaderValue::from_static(said));
 }
 
-pub(crate) fn mark(reply: &mut Reply, branch: Branch, knobs: &AgentKnobs) {
-    if knobs.branch_header {
+pub(crate) fn mark(reply: &mut Reply, branch: Branch, behavior: &AgentBehavior) {
+    if behavior.branch_header {
         reply.headers_mut().insert(HeaderName::from_static("icbranchvalue"), HeaderValue::from(u16::from(branch.0)));
     }
 }
@@ -228,9 +228,9 @@ pub(super) fn time(ctx: &Context) -> String {
 
 /// Answers every call except polls.
 pub(crate) fn handle(own: &mut Center, ctx: &mut Context, call: &Call, route: Option<Route>) -> Reply {
-    let knobs = ctx.knobs.agent.clone();
+    let behavior = ctx.behavior.agent.clone();
     let now = ctx.moment().now;
-    let Some(route) = route else { return Wrong::METHOD.reply(&knobs, false) };
+    let Some(route) = route else { return Wrong::METHOD.reply(&behavior, false) };
     match route {
         Route::Central => return tokens::central(&mut own.tokens, ctx, call),
         Route::AccessKey => return tokens::access_key(&mut own.tokens, ctx, call),
@@ -239,18 +239,18 @@ pub(crate) fn handle(own: &mut Center, ctx: &mut Context, call: &Call, route: Op
         Route::WhoAmI => return tokens::who_am_i(&own.tokens, ctx, call),
         Route::OpenId => return tokens::openid(&own.tokens),
         Route::Configuration => return tokens::configuration(&own.tokens, ctx, call),
-        Route::Nothing => return Wrong::NOTHING.reply(&knobs, false),
+        Route::Nothing => return Wrong::NOTHING.reply(&behavior, false),
         _ => {}
     }
     if let Err(denied) = own.tokens.check(call, now) {
-        return Wrong::denied(denied).reply(&knobs, false);
+        return Wrong::denied(denied).reply(&behavior, false);
     }
     let params = Params::of(call);
     let done = match route {
         Route::Start => {
-            return start(own, ctx, &params).unwrap_or_else(|wrong| wrong.reply(&knobs, false));
+            return start(own, ctx, &params).unwrap_or_else(|wrong| wrong.reply(&behavior, false));
         }
-        Route::Join => return join(own, ctx, &params).unwrap_or_else(|wrong| wrong.reply(&knobs, false)),
+        Route::Join => return join(own, ctx, &params).unwrap_or_else(|wrong| wrong.reply(&behavior, false)),
         Route::ServerTime => {
             let body = json!({ "ServerTime": time(ctx) });
             return json_reply(StatusCode::OK, &body);
@@ -273,15 +273,15 @@ pub(crate) fn handle(own: &mut Center, ctx: &mut Context, call: &Call, route: Op
     };
     match done {
         Ok(()) => empty_reply(StatusCode::ACCEPTED),
-        Err(wrong) => wrong.reply(&knobs, false),
+        Err(wrong) => wrong.reply(&behavior, false),
     }
 }
 
 fn push_to(own: &mut Center, ctx: &Context, id: &str, events: impl IntoIterator<Item = Event>) {
-    let (knobs, now) = (&ctx.knobs.agent, ctx.moment().now);
+    let (behavior, now) = (&ctx.behavior.agent, ctx.moment().now);
     let Some(session) = own.of_id(id) else { return };
     for event in events {
-        session.push(event, knobs, now);
+        session.push(event, behavior, now);
     }
 }
 
@@ -290,7 +290,7 @@ fn living<'a>(own: &'a mut Center, ctx: &Context, id: &str) -> Result<&'a mut Se
     let session = own.of_id(id).ok_or(Wrong::UNKNOWN)?;
     ctx.poke();
     let now = ctx.moment().now;
-    if session.is_forgotten(&ctx.knobs.agent, now) {
+    if session.is_forgotten(&ctx.behavior.agent, now) {
         return Err(Wrong::UNKNOWN);
     }
     if session.is_over() {
@@ -305,8 +305,8 @@ fn agent_of(params: &Params) -> Result<&str, Wrong> {
     if agent.bytes().all(|it| it.is_ascii_digit()) { Ok(agent) } else { Err(Wrong::start("InvalidAgentId")) }
 }
 
-fn begun(id: &str, knobs: &AgentKnobs) -> Reply {
-    let status = StatusCode::from_u16(knobs.started_status).unwrap_or(StatusCode::ACCEPTED);
+fn begun(id: &str, behavior: &AgentBehavior) -> Reply {
+    let status = StatusCode::from_u16(behavior.started_status).unwrap_or(StatusCode::ACCEPTED);
     json_reply(status, &json!({ "sessionId": id }))
 }
 
@@ -314,7 +314,7 @@ fn start(own: &mut Center, ctx: &mut Context, params: &Params) -> Result<Reply, 
     let agent = agent_of(params)?.to_owned();
     let station = station(params)?;
     if own.of_agent(&agent).is_some() {
-        return Err(match ctx.knobs.agent.existing_session {
+        return Err(match ctx.behavior.agent.existing_session {
             ExistingSession::Conflict => Wrong::new(409, "SessionInProgress", "the agent has a session", None),
             ExistingSession::BadRequest => Wrong::start("SessionInProgress"),
         });
@@ -330,14 +330,14 @@ fn start(own: &mut Center, ctx: &mut Context, params: &Params) -> Result<Reply, 
         return Err(Wrong::start("PhoneNumberInUse"));
     }
     let (at, now) = (time(ctx), ctx.moment().now);
-    let knobs = &ctx.knobs.agent;
-    let (mut session, id) = Session::start(&agent, station, &at, knobs, &mut ctx.rng, now);
+    let behavior = &ctx.behavior.agent;
+    let (mut session, id) = Session::start(&agent, station, &at, behavior, &mut ctx.rng, now);
     for event in own.persistent.get(&agent).into_iter().flatten() {
-        session.push(event.clone(), knobs, now);
+        session.push(event.clone(), behavior, now);
     }
     own.add(session);
     ctx.poke();
-    Ok(begun(&id, knobs))
+    Ok(begun(&id, behavior))
 }
 
 fn station(params: &Params) -> Result<Station, Wrong> {
@@ -370,18 +370,18 @@ fn join(own: &mut Center, ctx: &mut Context, params: &Params) -> Result<Reply, W
     let none = Wrong::new(409, "NoAgentSession", "the agent has no session", None);
     let session = own.of_agent(agent).ok_or(none)?;
     ctx.poke();
-    let (knobs, now) = (&ctx.knobs.agent, ctx.moment().now);
-    Ok(begun(&session.join(knobs, &mut ctx.rng, now), knobs))
+    let (behavior, now) = (&ctx.behavior.agent, ctx.moment().now);
+    Ok(begun(&session.join(behavior, &mut ctx.rng, now), behavior))
 }
 
 fn end(own: &mut Center, ctx: &mut Context, id: &str, params: &Params) -> Result<(), Wrong> {
     let session = living(own, ctx, id)?;
     let open: Vec<String> = session.live.contact_ids().map(str::to_owned).collect();
     let may = params.is_true("forceLogoff") || params.is_true("endContacts") || open.is_empty();
-    if !may && ctx.knobs.agent.end_with_contacts == EndWithContacts::Refused {
+    if !may && ctx.behavior.agent.end_with_contacts == EndWithContacts::Refused {
         return Err(Wrong::new(409, "OpenContacts", "contacts are open", None));
     }
-    if !may && ctx.knobs.agent.end_with_contacts == EndWithContacts::Unsuccessful {
+    if !may && ctx.behavior.agent.end_with_contacts == EndWithContacts::Unsuccessful {
         push_to(own, ctx, id, [Event::of(&own_end(false))]);
         return Ok(());
     }
@@ -441,7 +441,7 @@ pub(super) fn contact_step(
 pub(crate) fn push_to_agent(own: &mut Center, ctx: &Context, agent: &str, events: Vec<Event>) -> Option<Vec<u64>> {
     let now = ctx.moment().now;
     let session = own.of_agent(agent)?;
-    let numbers = events.into_iter().map(|event| session.push(event, &ctx.knobs.agent, now)).collect();
+    let numbers = events.into_iter().map(|event| session.push(event, &ctx.behavior.agent, now)).collect();
     Some(numbers)
 }
 
@@ -474,7 +474,7 @@ pub(crate) fn step_for_agent(
 
 /// The next deadline.
 pub(crate) fn next_deadline(own: &Center, ctx: &Context) -> Option<Instant> {
-    own.sessions.iter().filter_map(|session| session.next_deadline(&ctx.knobs.agent)).min()
+    own.sessions.iter().filter_map(|session| session.next_deadline(&ctx.behavior.agent)).min()
 }
 
 /// Performs everything that is due.
@@ -482,7 +482,7 @@ pub(crate) fn run_due(own: &mut Center, ctx: &Context) {
     let now = ctx.moment().now;
     let at = time(ctx);
     for session in &mut own.sessions {
-        session.run_due(&at, &ctx.knobs.agent, now);
+        session.run_due(&at, &ctx.behavior.agent, now);
     }
 }
 
@@ -550,13 +550,13 @@ mod tests {
 
     #[test]
     fn the_oldest_ended_sessions_are_dropped() {
-        let (mut rng, knobs) = (Rng::with_seed(1), AgentKnobs::default());
+        let (mut rng, behavior) = (Rng::with_seed(1), AgentBehavior::default());
         let mut center = Center::at(String::new(), &mut rng);
         for agent in 0..=OVER + 1 {
             let agent = agent.to_string();
-            let (mut session, _) = Session::start(&agent, Station::default(), "", &knobs, &mut rng, Instant::now());
+            let (mut session, _) = Session::start(&agent, Station::default(), "", &behavior, &mut rng, Instant::now());
             if agent != "0" {
-                session.push(Event::of(&own_end(true)), &knobs, Instant::now());
+                session.push(Event::of(&own_end(true)), &behavior, Instant::now());
             }
             center.add(session);
         }

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::knobs::{AgentKnobs, Casing, Values};
+use crate::behavior::{AgentBehavior, Casing, Values};
 
 /// A pushed event.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,17 +82,17 @@ impl Event {
         matches!(self.kind(), "agentsessionend" | "remoteagentsessionend") && self.is_true("success") != Some(false)
     }
 
-    /// The text to send, in the format that the knobs select.
-    pub(crate) fn written(&self, knobs: &AgentKnobs, rng: &mut Rng) -> String {
-        let plain = knobs.values == Values::Strings && knobs.casing == Casing::Documented;
+    /// The text to send, in the format that the settings select.
+    pub(crate) fn written(&self, behavior: &AgentBehavior, rng: &mut Rng) -> String {
+        let plain = behavior.values == Values::Strings && behavior.casing == Casing::Documented;
         if !plain && let Ok(Value::Object(object)) = serde_json::from_str(&self.text) {
-            return Value::Object(form(object, knobs, rng)).to_string();
+            return Value::Object(form(object, behavior, rng)).to_string();
         }
         (*self.text).to_owned()
     }
 }
 
-fn form(object: Map<String, Value>, knobs: &AgentKnobs, rng: &mut Rng) -> Map<String, Value> {
+fn form(object: Map<String, Value>, behavior: &AgentBehavior, rng: &mut Rng) -> Map<String, Value> {
     let mut formed = Map::new();
     for (name, value) in object {
         let value = match value {
@@ -100,14 +100,14 @@ fn form(object: Map<String, Value>, knobs: &AgentKnobs, rng: &mut Rng) -> Map<St
             Value::Array(items) if name == "NextStates" => items
                 .into_iter()
                 .map(|item| match item {
-                    Value::Object(item) => Value::Object(form(item, knobs, rng)),
+                    Value::Object(item) => Value::Object(form(item, behavior, rng)),
                     other => other,
                 })
                 .collect(),
-            Value::String(text) if knobs.values == Values::Native => native(text),
+            Value::String(text) if behavior.values == Values::Native => native(text),
             other => other,
         };
-        let name = match knobs.casing {
+        let name = match behavior.casing {
             Casing::Documented => name,
             Casing::Lower => name.to_ascii_lowercase(),
             Casing::Random => {
@@ -196,11 +196,11 @@ mod tests {
     }
 
     #[test]
-    fn the_knobs_select_the_format_of_values_and_keys() {
+    fn the_settings_select_the_format_of_values_and_keys() {
         let text = r#"{"Type":"AgentState","IsAcw":"True","AcwTimeout":"30","Long":"9007199254740992","Safe":"9007199254740991","Zip":"007","NextStates":[{"State":"Available","OutReason":""}],"Own":[{"Key":"1"}],"Empty":""}"#;
         let written = |values, casing| {
-            let knobs = AgentKnobs { values, casing, ..AgentKnobs::default() };
-            Event::read(text).written(&knobs, &mut Rng::with_seed(1))
+            let behavior = AgentBehavior { values, casing, ..AgentBehavior::default() };
+            Event::read(text).written(&behavior, &mut Rng::with_seed(1))
         };
         assert_eq!(written(Values::Strings, Casing::Documented), text);
         let native: Value = serde_json::from_str(&written(Values::Native, Casing::Documented)).unwrap();
@@ -213,8 +213,8 @@ mod tests {
         let random = written(Values::Strings, Casing::Random);
         assert!(random.to_ascii_lowercase().contains(r#""acwtimeout":"30""#) && !random.contains("AcwTimeout"));
         let odd = Event::read("[1,2]");
-        let knobs = AgentKnobs { casing: Casing::Lower, ..AgentKnobs::default() };
-        assert_eq!(odd.written(&knobs, &mut Rng::with_seed(1)), "[1,2]");
+        let behavior = AgentBehavior { casing: Casing::Lower, ..AgentBehavior::default() };
+        assert_eq!(odd.written(&behavior, &mut Rng::with_seed(1)), "[1,2]");
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 
-use crate::knobs::IdForm;
+use crate::behavior::IdForm;
 
 pub(super) fn mint(form: IdForm, rng: &mut Rng) -> String {
     let random = |rng: &mut Rng, bytes: usize| STANDARD.encode((0..bytes).map(|_| rng.u8(..)).collect::<Vec<u8>>());

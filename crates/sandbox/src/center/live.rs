@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 use super::event::Event;
-use crate::knobs::SnapshotOrder;
+use crate::behavior::SnapshotOrder;
 
 /// The latest event of each piece of state.
 #[derive(Debug, Default)]

@@ -13,8 +13,8 @@ use super::events::{agent_state, named, remote_end};
 use super::ids;
 use super::live::Live;
 use super::log::{Log, Place};
+use crate::behavior::{AfterEnd, AgentBehavior, Concurrent, Idle, JoinedIds, StaleId};
 use crate::clock::later;
-use crate::knobs::{AfterEnd, AgentKnobs, Concurrent, Idle, JoinedIds, StaleId};
 use crate::random::number;
 
 /// The parameters of a start.
@@ -103,7 +103,7 @@ impl Session {
         agent: &str,
         station: Station,
         at: &str,
-        knobs: &AgentKnobs,
+        behavior: &AgentBehavior,
         rng: &mut Rng,
         now: Instant,
     ) -> (Self, String) {
@@ -121,14 +121,14 @@ impl Session {
             ended: None,
             nudged: false,
         };
-        let id = session.log.mint(ids::mint(knobs.ids, rng), false, None);
-        for event in session.first(at, knobs, rng) {
-            session.push(Event::of(&event), knobs, now);
+        let id = session.log.mint(ids::mint(behavior.ids, rng), false, None);
+        for event in session.first(at, behavior, rng) {
+            session.push(Event::of(&event), behavior, now);
         }
         (session, id)
     }
 
-    fn first(&self, at: &str, knobs: &AgentKnobs, rng: &mut Rng) -> [Value; 3] {
+    fn first(&self, at: &str, behavior: &AgentBehavior, rng: &mut Rng) -> [Value; 3] {
         let station = if self.station.id.is_empty() { "0" } else { &self.station.id };
         let started = json!({
             "IISHost": "SANDBOX-WEB", "VCHost": "SANDBOX-VC", "Type": "AgentSessionStart",
@@ -141,16 +141,16 @@ impl Session {
             "EnabledForMCH": "True", "UseCustomerCard": "False",
             "AgentUUId": crate::random::uuid(rng), "EntityMode": "", "ClientConnectorPort": "31322",
         });
-        [started, agent_state(&knobs.first_state, "", at), named("UpdateIndicators")]
+        [started, agent_state(&behavior.first_state, "", at), named("UpdateIndicators")]
     }
 
     /// Adds an event; returns its number.
-    pub(crate) fn push(&mut self, event: Event, knobs: &AgentKnobs, now: Instant) -> u64 {
+    pub(crate) fn push(&mut self, event: Event, behavior: &AgentBehavior, now: Instant) -> u64 {
         self.live.fold(&event);
         if event.ends_session() {
             self.ended = Some(now);
         }
-        let number = self.log.push(event, knobs.queue_capacity);
+        let number = self.log.push(event, behavior.queue_capacity);
         self.wake();
         number
     }
@@ -182,29 +182,29 @@ impl Session {
     }
 
     /// Issues an id to another program, whose first poll gets a snapshot.
-    pub(crate) fn join(&mut self, knobs: &AgentKnobs, rng: &mut Rng, now: Instant) -> String {
+    pub(crate) fn join(&mut self, behavior: &AgentBehavior, rng: &mut Rng, now: Instant) -> String {
         self.touch(now);
-        if knobs.joined_ids == JoinedIds::MakeOthersOld {
+        if behavior.joined_ids == JoinedIds::MakeOthersOld {
             self.log.make_all_old();
         }
-        self.log.mint(ids::mint(knobs.ids, rng), true, None)
+        self.log.mint(ids::mint(behavior.ids, rng), true, None)
     }
 
     /// Whether the session ended so long ago that its ids are unknown. Pending events are still
     /// delivered once if ids become unknown immediately.
-    pub(crate) fn is_forgotten(&self, knobs: &AgentKnobs, now: Instant) -> bool {
-        self.ended.is_some_and(|ended| match knobs.after_end {
+    pub(crate) fn is_forgotten(&self, behavior: &AgentBehavior, now: Instant) -> bool {
+        self.ended.is_some_and(|ended| match behavior.after_end {
             AfterEnd::Conflict => false,
             AfterEnd::Unknown => self.log.queued() == 0,
-            AfterEnd::ConflictThenUnknown => now >= later(ended, knobs.conflict_for),
+            AfterEnd::ConflictThenUnknown => now >= later(ended, behavior.conflict_for),
         })
     }
 
-    fn class(&self, id: &str, Place { at, joined, .. }: Place, knobs: &AgentKnobs, now: Instant) -> Class {
+    fn class(&self, id: &str, Place { at, joined, .. }: Place, behavior: &AgentBehavior, now: Instant) -> Class {
         let fresh = self.log.is_newest(id) && !joined;
-        let replay = knobs.stale_id == StaleId::Replay && !joined;
+        let replay = behavior.stale_id == StaleId::Replay && !joined;
         let can_replay = self.log.has_all_after(at) && (fresh || replay);
-        if self.is_forgotten(knobs, now) {
+        if self.is_forgotten(behavior, now) {
             Class::Unknown
         } else if can_replay && self.log.is_behind(at) {
             // The end must be delivered to each holder of an id before the answer is 409.
@@ -216,11 +216,11 @@ impl Session {
         } else if fresh {
             Class::Snapshot { branch: 3 }
         } else if joined && self.log.is_newest(id) {
-            Class::Snapshot { branch: knobs.joined_branch }
-        } else if knobs.stale_id == StaleId::Unknown {
+            Class::Snapshot { branch: behavior.joined_branch }
+        } else if behavior.stale_id == StaleId::Unknown {
             Class::Unknown
         } else {
-            Class::Snapshot { branch: knobs.stale_branch }
+            Class::Snapshot { branch: behavior.stale_branch }
         }
     }
 
@@ -229,7 +229,7 @@ impl Session {
         &mut self,
         id: &str,
         timeout: Duration,
-        knobs: &AgentKnobs,
+        behavior: &AgentBehavior,
         rng: &mut Rng,
         now: Instant,
     ) -> (u64, Arc<Notify>, PollResult) {
@@ -238,11 +238,11 @@ impl Session {
         self.counts.stale += u64::from(!self.log.is_newest(id));
         let (number, wake) = (self.next_poll, Arc::new(Notify::new()));
         self.next_poll += 1;
-        if !self.open.is_empty() && knobs.concurrent == Concurrent::SecondConflict {
+        if !self.open.is_empty() && behavior.concurrent == Concurrent::SecondConflict {
             return (number, wake, PollResult::Over);
         }
         self.touch(now);
-        if knobs.concurrent == Concurrent::NewestWins {
+        if behavior.concurrent == Concurrent::NewestWins {
             for open in &mut self.open {
                 open.superseded = true;
                 open.wake.notify_one();
@@ -250,16 +250,16 @@ impl Session {
         }
         let Some(place) = self.log.place(id) else { return (number, wake, PollResult::Unknown) };
         self.log.acknowledge(id);
-        let class = self.class(id, place, knobs, now);
+        let class = self.class(id, place, behavior, now);
         if self.is_over() && matches!(class, Class::Over | Class::Unknown) {
             self.log.miss(place);
         }
         let result = match class {
             Class::Over => PollResult::Over,
             Class::Unknown => PollResult::Unknown,
-            Class::Snapshot { branch } => self.snapshot(place, branch, knobs, rng),
+            Class::Snapshot { branch } => self.snapshot(place, branch, behavior, rng),
             Class::Fresh => {
-                let deadline = later(later(now, timeout), knobs.answer_late);
+                let deadline = later(later(now, timeout), behavior.answer_late);
                 self.open.push(Open {
                     number,
                     id: id.to_owned(),
@@ -269,14 +269,14 @@ impl Session {
                     superseded: false,
                     due: false,
                 });
-                self.look(number, knobs, rng, now)
+                self.look(number, behavior, rng, now)
             }
         };
         (number, wake, result)
     }
 
     /// The current result of an open poll.
-    pub(crate) fn look(&mut self, number: u64, knobs: &AgentKnobs, rng: &mut Rng, now: Instant) -> PollResult {
+    pub(crate) fn look(&mut self, number: u64, behavior: &AgentBehavior, rng: &mut Rng, now: Instant) -> PollResult {
         let Some(open) = self.open.iter().find(|open| open.number == number) else { return PollResult::Quiet };
         if open.superseded {
             return PollResult::Quiet;
@@ -286,29 +286,29 @@ impl Session {
         let Some(place) = self.log.place(&id) else { return PollResult::Unknown };
         if self.log.is_behind(at) {
             if !self.log.has_all_after(at) {
-                return self.snapshot(place, 3, knobs, rng);
+                return self.snapshot(place, 3, behavior, rng);
             }
-            return self.batch(&id, place, knobs, rng);
+            return self.batch(&id, place, behavior, rng);
         }
         if std::mem::take(&mut self.nudged) {
-            return self.batch(&id, place, knobs, rng);
+            return self.batch(&id, place, behavior, rng);
         }
         if is_due { PollResult::Quiet } else { PollResult::Wait }
     }
 
-    fn batch(&mut self, id: &str, place: Place, knobs: &AgentKnobs, rng: &mut Rng) -> PollResult {
+    fn batch(&mut self, id: &str, place: Place, behavior: &AgentBehavior, rng: &mut Rng) -> PollResult {
         let events = self.log.answer(place.at);
         // Another poll with the same id may have been answered first.
         let line = self.log.is_newest(id).then_some(place.line);
-        PollResult::Batch { id: self.log.mint(ids::mint(knobs.ids, rng), false, line), events, branch: 1 }
+        PollResult::Batch { id: self.log.mint(ids::mint(behavior.ids, rng), false, line), events, branch: 1 }
     }
 
-    fn snapshot(&mut self, place: Place, branch: u8, knobs: &AgentKnobs, rng: &mut Rng) -> PollResult {
+    fn snapshot(&mut self, place: Place, branch: u8, behavior: &AgentBehavior, rng: &mut Rng) -> PollResult {
         self.counts.snapshots += 1;
         self.log.miss(place);
-        let events = self.live.snapshot(knobs.snapshot_order, rng);
+        let events = self.live.snapshot(behavior.snapshot_order, rng);
         let line = self.log.has_line(place.line).then_some(place.line);
-        PollResult::Batch { id: self.log.mint(ids::mint(knobs.ids, rng), false, line), events, branch }
+        PollResult::Batch { id: self.log.mint(ids::mint(behavior.ids, rng), false, line), events, branch }
     }
 
     /// Measures the time from the last answer to this poll, in real time.
@@ -332,34 +332,34 @@ impl Session {
         }
     }
 
-    fn inactivity(&self, knobs: &AgentKnobs) -> Duration {
-        self.station.inactivity.unwrap_or(knobs.inactivity_timeout)
+    fn inactivity(&self, behavior: &AgentBehavior) -> Duration {
+        self.station.inactivity.unwrap_or(behavior.inactivity_timeout)
     }
 
     /// The next deadline.
-    pub(crate) fn next_deadline(&self, knobs: &AgentKnobs) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self, behavior: &AgentBehavior) -> Option<Instant> {
         let polls = self.open.iter().filter(|open| !open.due).map(|open| open.deadline).min();
         let may_idle = !self.is_over() && !self.is_idle && self.open.is_empty();
-        let idle = may_idle.then(|| later(self.last_activity, self.inactivity(knobs)));
+        let idle = may_idle.then(|| later(self.last_activity, self.inactivity(behavior)));
         polls.into_iter().chain(idle).min()
     }
 
     /// Performs what is due.
-    pub(crate) fn run_due(&mut self, at: &str, knobs: &AgentKnobs, now: Instant) {
+    pub(crate) fn run_due(&mut self, at: &str, behavior: &AgentBehavior, now: Instant) {
         for open in self.open.iter_mut().filter(|open| open.deadline <= now) {
             open.due = true;
             open.wake.notify_one();
         }
-        let is_due = self.open.is_empty() && now >= later(self.last_activity, self.inactivity(knobs));
+        let is_due = self.open.is_empty() && now >= later(self.last_activity, self.inactivity(behavior));
         if !is_due || self.is_over() || self.is_idle {
             return;
         }
         self.is_idle = true;
-        let event = match knobs.idle {
+        let event = match behavior.idle {
             Idle::SetUnavailable if !self.station.force_logout => agent_state("Unavailable", "", at),
             Idle::SetUnavailable | Idle::EndSession => remote_end("SessionTimeout"),
         };
-        self.push(Event::of(&event), knobs, now);
+        self.push(Event::of(&event), behavior, now);
     }
 }
 

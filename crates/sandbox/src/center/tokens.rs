@@ -119,7 +119,7 @@ impl Tokens {
 /// A JWT as CXone issues it, without a signature.
 fn jwt(own: &Tokens, ctx: &Context, rng_text: &str) -> String {
     let exp = ctx.moment().wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let exp = exp.as_secs().saturating_add(ctx.knobs.agent.token_ttl.as_secs());
+    let exp = exp.as_secs().saturating_add(ctx.behavior.agent.token_ttl.as_secs());
     let claims = json!({ "tenantId": own.logins.tenant, "icBUId": 990_001, "icClusterId": "C99",
         "exp": exp, "jti": rng_text });
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -128,7 +128,7 @@ fn jwt(own: &Tokens, ctx: &Context, rng_text: &str) -> String {
 
 fn grant(own: &mut Tokens, ctx: &mut Context, agent: bool) -> Pair {
     let now = ctx.moment().now;
-    let (life, refresh_life) = (ctx.knobs.agent.token_ttl, ctx.knobs.agent.refresh_ttl);
+    let (life, refresh_life) = (ctx.behavior.agent.token_ttl, ctx.behavior.agent.refresh_ttl);
     let signature = token(&mut ctx.rng, "", 32);
     let access = jwt(own, ctx, &signature);
     let refresh = token(&mut ctx.rng, "rt-", 32);
@@ -154,7 +154,7 @@ fn ok(body: &Value) -> Reply {
 
 /// The address of the sessions, with and without `inContactAPI`.
 fn server(own: &Tokens, ctx: &Context) -> (String, String) {
-    match &ctx.knobs.agent.resource_server {
+    match &ctx.behavior.agent.resource_server {
         Some(base) => (base.clone(), base.trim_end_matches('/').trim_end_matches("/inContactAPI").to_owned()),
         None => (format!("{}/inContactAPI/", own.url), own.url.clone()),
     }

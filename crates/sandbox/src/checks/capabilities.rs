@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::violation::{Findings, Rule};
+use super::violation::{Rule, Violations};
 use ringcentral_events::digital::CollectionName;
 
 const OPTIONS: [&str; 17] = [
@@ -83,22 +83,22 @@ impl Capabilities {
     }
 
     /// Reads an answer; `None` if the platform could not continue with it.
-    pub(crate) fn read(answer: &Value, findings: &mut Findings) -> Option<Self> {
+    pub(crate) fn read(answer: &Value, violations: &mut Violations) -> Option<Self> {
         let Value::Object(answer) = answer else {
-            findings.add(Rule::InfoShape, None, format!("the answer is {}, not an object", kind(answer)));
+            violations.add(Rule::InfoShape, None, format!("the answer is {}, not an object", kind(answer)));
             return None;
         };
-        let operations = operations(answer.get("objects"), findings)?;
-        let mut read = Self { operations, options: options(answer.get("options"), findings), ..Self::default() };
-        read.locales = locales(answer.get("locales"), findings);
-        read.reduce(findings);
+        let operations = operations(answer.get("objects"), violations)?;
+        let mut read = Self { operations, options: options(answer.get("options"), violations), ..Self::default() };
+        read.locales = locales(answer.get("locales"), violations);
+        read.reduce(violations);
         Some(read)
     }
 
     /// Removes the operations that the options disable.
-    fn reduce(&mut self, findings: &mut Findings) {
+    fn reduce(&mut self, violations: &mut Violations) {
         if self.unthreaded() && self.operations.remove("threads").is_some_and(|operations| !operations.is_empty()) {
-            findings.add(Rule::Reduced, None, "with messages.unthreaded the operations on threads are ignored");
+            violations.add(Rule::Reduced, None, "with messages.unthreaded the operations on threads are ignored");
         }
         if self.has("threads.no_content")
             && let Some(threads) = self.operations.get_mut("threads")
@@ -106,38 +106,42 @@ impl Capabilities {
             let count = threads.len();
             threads.retain(|operation| matches!(operation.as_str(), "list" | "show"));
             if threads.len() < count {
-                findings.add(Rule::Reduced, None, "with threads.no_content only list and show of threads are used");
+                violations.add(Rule::Reduced, None, "with threads.no_content only list and show of threads are used");
             }
         }
         if self.has("messaging.typing_indicator") && !self.has("view.messaging") {
-            findings.add(Rule::OptionsConflict, None, "messaging.typing_indicator needs view.messaging");
+            violations.add(Rule::OptionsConflict, None, "messaging.typing_indicator needs view.messaging");
         }
         let (messages, private) = (self.any(CollectionName::Messages), self.any(CollectionName::PrivateMessages));
         if self.has("view.messaging") {
             if messages == private {
-                findings.add(Rule::OptionsConflict, None, "view.messaging needs either messages or private messages");
+                violations.add(Rule::OptionsConflict, None, "view.messaging needs either messages or private messages");
             }
             let of = if messages { "messages" } else { "private_messages" };
             if !self.has(&format!("{of}.text")) || self.has(&format!("{of}.html")) {
-                findings.add(Rule::OptionsConflict, None, format!("view.messaging needs {of}.text, and no {of}.html"));
+                violations.add(
+                    Rule::OptionsConflict,
+                    None,
+                    format!("view.messaging needs {of}.text, and no {of}.html"),
+                );
             }
         }
         if self.has("messages.allow_survey") && (!messages || private || self.any(CollectionName::Threads)) {
-            findings.add(Rule::OptionsConflict, None, "messages.allow_survey needs messages, and nothing else");
+            violations.add(Rule::OptionsConflict, None, "messages.allow_survey needs messages, and nothing else");
         }
     }
 }
 
-fn operations(objects: Option<&Value>, findings: &mut Findings) -> Option<BTreeMap<String, BTreeSet<String>>> {
+fn operations(objects: Option<&Value>, violations: &mut Violations) -> Option<BTreeMap<String, BTreeSet<String>>> {
     let objects = match objects {
         Some(Value::Object(objects)) => objects,
         None | Some(Value::Null) => {
-            findings.add(Rule::ObjectsShape, None, "objects is missing");
+            violations.add(Rule::ObjectsShape, None, "objects is missing");
             return None;
         }
         Some(other) => {
             let why = format!("objects is {}, not an object of lists by collection", kind(other));
-            findings.add(Rule::ObjectsShape, None, why);
+            violations.add(Rule::ObjectsShape, None, why);
             return None;
         }
     };
@@ -145,11 +149,11 @@ fn operations(objects: Option<&Value>, findings: &mut Findings) -> Option<BTreeM
     for (name, declared) in objects {
         let is_collection = CollectionName::ALL.iter().any(|collection| collection.as_str() == name);
         if !is_collection && !matches!(name.as_str(), "status" | "users" | "typing") {
-            findings.add(Rule::CollectionUnknown, None, format!("objects.{name} is not a known collection"));
+            violations.add(Rule::CollectionUnknown, None, format!("objects.{name} is not a known collection"));
         }
         let Some(declared) = texts(declared) else {
             let why = format!("objects.{name} is {}, not a list of texts", kind(declared));
-            findings.add(Rule::ObjectsShape, None, why);
+            violations.add(Rule::ObjectsShape, None, why);
             continue;
         };
         let mut operations = BTreeSet::new();
@@ -157,7 +161,7 @@ fn operations(objects: Option<&Value>, findings: &mut Findings) -> Option<BTreeM
             if is_word(operation) {
                 operations.insert(operation.to_owned());
             } else {
-                findings.add(
+                violations.add(
                     Rule::OperationName,
                     None,
                     format!("objects.{name} has {operation:?}, which is not a word"),
@@ -169,30 +173,30 @@ fn operations(objects: Option<&Value>, findings: &mut Findings) -> Option<BTreeM
     Some(read)
 }
 
-fn options(options: Option<&Value>, findings: &mut Findings) -> BTreeSet<String> {
+fn options(options: Option<&Value>, violations: &mut Violations) -> BTreeSet<String> {
     let Some(options) = options.filter(|value| !is_empty(value)) else { return BTreeSet::new() };
     let Some(options) = texts(options) else {
-        findings.add(Rule::OptionsShape, None, format!("options is {}, not a list of texts", kind(options)));
+        violations.add(Rule::OptionsShape, None, format!("options is {}, not a list of texts", kind(options)));
         return BTreeSet::new();
     };
     for option in &options {
         if !OPTIONS.contains(option) {
-            findings.add(Rule::OptionUnknown, None, format!("options has the unknown option {option:?}"));
+            violations.add(Rule::OptionUnknown, None, format!("options has the unknown option {option:?}"));
         }
     }
     options.into_iter().map(str::to_owned).collect()
 }
 
-fn locales(locales: Option<&Value>, findings: &mut Findings) -> BTreeMap<String, BTreeMap<String, String>> {
+fn locales(locales: Option<&Value>, violations: &mut Violations) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut read = BTreeMap::new();
     let Some(locales) = locales.filter(|value| !is_empty(value)) else { return read };
     let Value::Object(locales) = locales else {
-        findings.add(Rule::LocalesShape, None, format!("locales is {}, not an object by language", kind(locales)));
+        violations.add(Rule::LocalesShape, None, format!("locales is {}, not an object by language", kind(locales)));
         return read;
     };
     for (language, labels) in locales {
         let Some(labels) = labels_of(labels) else {
-            findings.add(
+            violations.add(
                 Rule::LocalesShape,
                 None,
                 format!("locales.{language} is not an object of texts by operation"),
@@ -268,9 +272,9 @@ mod tests {
     use serde_json::json;
 
     fn read(answer: &Value) -> (Option<Capabilities>, Vec<(Rule, String)>) {
-        let mut findings = Findings::about("implementation.info");
-        let caps = Capabilities::read(answer, &mut findings);
-        (caps, findings.finish().into_iter().map(|found| (found.rule, found.message)).collect())
+        let mut violations = Violations::about("implementation.info");
+        let caps = Capabilities::read(answer, &mut violations);
+        (caps, violations.finish().into_iter().map(|found| (found.rule, found.message)).collect())
     }
 
     #[test]

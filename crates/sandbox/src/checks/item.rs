@@ -4,7 +4,7 @@ use base64::Engine as _;
 use serde_json::{Map, Value};
 
 use super::capabilities::{Capabilities, field, is_standard, is_word, kind, texts};
-use super::violation::{Findings, Rule, Severity};
+use super::violation::{Rule, Severity, Violations};
 use ringcentral_events::digital::{CollectionName, Date, StructuredContent};
 
 /// "20k" in the documentation.
@@ -35,25 +35,25 @@ pub(crate) fn reply_to(object: &Map<String, Value>) -> Option<String> {
 
 impl Item<'_> {
     /// Records violations and returns whether the platform can import the content. `id` is for the
-    /// findings.
-    pub(crate) fn check(&self, id: Option<&str>, findings: &mut Findings) -> bool {
+    /// violations.
+    pub(crate) fn check(&self, id: Option<&str>, violations: &mut Violations) -> bool {
         let structure_only = self.structure_only();
         if structure_only {
             return true;
         }
-        let mut whole = self.user("author", id, findings);
+        let mut whole = self.user("author", id, violations);
         if self.collection == CollectionName::PrivateMessages {
-            whole &= self.user("recipient", id, findings);
+            whole &= self.user("recipient", id, violations);
         }
         if self.collection == CollectionName::Messages && !self.caps.unthreaded() {
-            whole &= self.thread(id, findings);
+            whole &= self.thread(id, violations);
         }
-        whole &= self.text(id, findings);
-        self.attachments(id, findings);
-        self.fields(id, findings);
-        self.actions(id, findings);
-        context_data(self.object, "context_data", id, findings);
-        self.structured(id, findings);
+        whole &= self.text(id, violations);
+        self.attachments(id, violations);
+        self.fields(id, violations);
+        self.actions(id, violations);
+        context_data(self.object, "context_data", id, violations);
+        self.structured(id, violations);
         whole
     }
 
@@ -62,15 +62,15 @@ impl Item<'_> {
         self.collection == CollectionName::Threads && self.caps.has("threads.no_content")
     }
 
-    fn user(&self, name: &str, id: Option<&str>, findings: &mut Findings) -> bool {
+    fn user(&self, name: &str, id: Option<&str>, violations: &mut Violations) -> bool {
         match field(self.object, name) {
             None => {
-                findings.add(Rule::FieldMissing, id, format!("{name} is missing; the content is ignored"));
+                violations.add(Rule::FieldMissing, id, format!("{name} is missing; the content is ignored"));
                 false
             }
-            Some(Value::Object(user)) => check_user(user, name, id, findings),
+            Some(Value::Object(user)) => check_user(user, name, id, violations),
             Some(other) => {
-                findings.add(
+                violations.add(
                     Rule::FieldForm,
                     id,
                     format!("{name} is {}, not a user; the content is ignored", kind(other)),
@@ -80,27 +80,27 @@ impl Item<'_> {
         }
     }
 
-    fn thread(&self, id: Option<&str>, findings: &mut Findings) -> bool {
+    fn thread(&self, id: Option<&str>, violations: &mut Violations) -> bool {
         match id_of(self.object.get("thread_id")) {
             Some((_, true)) => true,
             Some((thread, false)) => {
-                findings.add(Rule::IdForm, id, format!("thread_id is the number {thread}, not a text"));
+                violations.add(Rule::IdForm, id, format!("thread_id is the number {thread}, not a text"));
                 true
             }
             None => {
-                findings.add(Rule::FieldMissing, id, "thread_id is missing; the content is ignored");
+                violations.add(Rule::FieldMissing, id, "thread_id is missing; the content is ignored");
                 false
             }
         }
     }
 
-    fn text(&self, id: Option<&str>, findings: &mut Findings) -> bool {
+    fn text(&self, id: Option<&str>, violations: &mut Violations) -> bool {
         let other = field(self.object, "attachments").is_some() && self.collection != CollectionName::Threads;
         match field(self.object, "body") {
             Some(Value::String(text)) => {
                 let length = text.chars().count();
                 if length > BODY {
-                    findings.add(
+                    violations.add(
                         Rule::BodyTooLong,
                         id,
                         format!("body has {length} characters; at most {BODY} are allowed"),
@@ -109,7 +109,7 @@ impl Item<'_> {
                 true
             }
             Some(other) => {
-                findings.add(
+                violations.add(
                     Rule::FieldForm,
                     id,
                     format!("body is {}, not a text; the content is ignored", kind(other)),
@@ -118,59 +118,61 @@ impl Item<'_> {
             }
             None if other || field(self.object, "structured_content").is_some() => true,
             None => {
-                findings.add(Rule::FieldMissing, id, "body is missing; the content is ignored");
+                violations.add(Rule::FieldMissing, id, "body is missing; the content is ignored");
                 false
             }
         }
     }
 
-    fn attachments(&self, id: Option<&str>, findings: &mut Findings) {
+    fn attachments(&self, id: Option<&str>, violations: &mut Violations) {
         let list = match field(self.object, "attachments") {
             None => return,
             Some(Value::Array(list)) => list,
             Some(other) => {
-                return findings.add(Rule::AttachmentForm, id, format!("attachments is {}, not a list", kind(other)));
+                return violations.add(Rule::AttachmentForm, id, format!("attachments is {}, not a list", kind(other)));
             }
         };
         for (number, attachment) in list.iter().enumerate() {
             if let Some(why) = wrong_attachment(attachment) {
-                findings.add(Rule::AttachmentForm, id, format!("attachments[{number}] {why}"));
+                violations.add(Rule::AttachmentForm, id, format!("attachments[{number}] {why}"));
             }
         }
     }
 
-    fn fields(&self, id: Option<&str>, findings: &mut Findings) {
+    fn fields(&self, id: Option<&str>, violations: &mut Violations) {
         for name in TEXTS {
             if let Some(other) = field(self.object, name).filter(|value| !value.is_string()) {
-                findings.add(Rule::FieldForm, id, format!("{name} is {}, not a text", kind(other)));
+                violations.add(Rule::FieldForm, id, format!("{name} is {}, not a text", kind(other)));
             }
         }
         if let Some(Value::String(format)) = field(self.object, "format")
             && !matches!(format.as_str(), "html" | "text")
         {
-            findings.add(Rule::FieldForm, id, format!("format is {format:?}, neither html nor text"));
+            violations.add(Rule::FieldForm, id, format!("format is {format:?}, neither html nor text"));
         }
         if let Some(categories) = self.object.get("categories")
             && texts(categories).is_none()
         {
-            findings.add(Rule::FieldForm, id, format!("categories is {}, not a list of texts", kind(categories)));
+            violations.add(Rule::FieldForm, id, format!("categories is {}, not a list of texts", kind(categories)));
         }
         match field(self.object, "in_reply_to_id") {
             None | Some(Value::String(_)) => {}
             Some(Value::Number(number)) => {
-                findings.add(Rule::IdForm, id, format!("in_reply_to_id is the number {number}, not a text"));
+                violations.add(Rule::IdForm, id, format!("in_reply_to_id is the number {number}, not a text"));
             }
-            Some(other) => findings.add(Rule::FieldForm, id, format!("in_reply_to_id is {}, not a text", kind(other))),
+            Some(other) => {
+                violations.add(Rule::FieldForm, id, format!("in_reply_to_id is {}, not a text", kind(other)))
+            }
         }
         for name in ["created_at", "updated_at"] {
-            date(self.object, name, name, id, findings);
+            date(self.object, name, name, id, violations);
         }
     }
 
-    fn actions(&self, id: Option<&str>, findings: &mut Findings) {
+    fn actions(&self, id: Option<&str>, violations: &mut Violations) {
         let Some(actions) = self.object.get("actions") else { return };
         let Some(actions) = texts(actions) else {
-            return findings.add(Rule::FieldForm, id, format!("actions is {}, not a list of texts", kind(actions)));
+            return violations.add(Rule::FieldForm, id, format!("actions is {}, not a list of texts", kind(actions)));
         };
         for action in actions {
             // The platform ignores actions on whole collections.
@@ -181,19 +183,19 @@ impl Item<'_> {
                 let why = format!("actions has {action:?}, which {what}is not in objects.{name}");
                 // A reply also applies to the whole collection, but belongs in both lists.
                 let severity = if action == "reply" { Severity::Warning } else { Severity::Error };
-                findings.add_as(severity, Rule::ActionUndeclared, id, why);
+                violations.add_as(severity, Rule::ActionUndeclared, id, why);
             }
         }
     }
 
-    fn structured(&self, id: Option<&str>, findings: &mut Findings) {
+    fn structured(&self, id: Option<&str>, violations: &mut Violations) {
         if let Some(why) = wrong_structure(self.object, self.caps) {
-            findings.add(Rule::Structured, id, why);
+            violations.add(Rule::Structured, id, why);
         }
         match field(self.object, "structured_reply") {
             None | Some(Value::Object(_)) => {}
             Some(other) => {
-                findings.add(Rule::FieldForm, id, format!("structured_reply is {}, not an object", kind(other)))
+                violations.add(Rule::FieldForm, id, format!("structured_reply is {}, not an object", kind(other)))
             }
         }
     }
@@ -223,54 +225,56 @@ pub(crate) fn wrong_structure(object: &Map<String, Value>, caps: &Capabilities) 
 }
 
 /// Checks a user, on its own or inside a content.
-pub(crate) fn check_user(user: &Map<String, Value>, name: &str, id: Option<&str>, findings: &mut Findings) -> bool {
+pub(crate) fn check_user(user: &Map<String, Value>, name: &str, id: Option<&str>, violations: &mut Violations) -> bool {
     let mut whole = true;
     match id_of(user.get("id")) {
         Some((_, true)) => {}
         Some((number, false)) => {
-            findings.add(Rule::IdForm, id, format!("{name}.id is the number {number}, not a text"))
+            violations.add(Rule::IdForm, id, format!("{name}.id is the number {number}, not a text"))
         }
         None => {
-            findings.add(Rule::FieldMissing, id, format!("{name}.id is missing; the content is ignored"));
+            violations.add(Rule::FieldMissing, id, format!("{name}.id is missing; the content is ignored"));
             whole = false;
         }
     }
     if !matches!(field(user, "screenname"), Some(Value::String(_))) {
-        findings.add(Rule::FieldMissing, id, format!("{name}.screenname is missing; the content is ignored"));
+        violations.add(Rule::FieldMissing, id, format!("{name}.screenname is missing; the content is ignored"));
         whole = false;
     }
     for key in ["created_at", "updated_at"] {
         let path = format!("{name}.{key}");
         if field(user, key).is_none() {
-            findings.add(Rule::UserDates, id, format!("{path} is missing"));
+            violations.add(Rule::UserDates, id, format!("{path} is missing"));
         }
-        date(user, key, &path, id, findings);
+        date(user, key, &path, id, violations);
     }
     if let Some(value) = field(user, "puppetizable").filter(|value| !value.is_boolean()) {
-        findings.add(Rule::FieldForm, id, format!("{name}.puppetizable is {}, not a boolean", kind(value)));
+        violations.add(Rule::FieldForm, id, format!("{name}.puppetizable is {}, not a boolean", kind(value)));
     }
     if let Some(gender) = field(user, "gender")
         && !matches!(gender.as_str(), Some("man" | "woman"))
     {
-        findings.add(Rule::FieldForm, id, format!("{name}.gender is neither man nor woman"));
+        violations.add(Rule::FieldForm, id, format!("{name}.gender is neither man nor woman"));
     }
-    context_data(user, &format!("{name}.context_data"), id, findings);
+    context_data(user, &format!("{name}.context_data"), id, violations);
     whole
 }
 
-fn context_data(object: &Map<String, Value>, path: &str, id: Option<&str>, findings: &mut Findings) {
+fn context_data(object: &Map<String, Value>, path: &str, id: Option<&str>, violations: &mut Violations) {
     let data = match field(object, "context_data") {
         None => return,
         Some(Value::Object(data)) => data,
-        Some(other) => return findings.add(Rule::ContextData, id, format!("{path} is {}, not an object", kind(other))),
+        Some(other) => {
+            return violations.add(Rule::ContextData, id, format!("{path} is {}, not an object", kind(other)));
+        }
     };
     for (key, value) in data {
         // Letters and "-" are documented; the underscore is in an example.
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_')) {
-            findings.add(Rule::ContextData, id, format!("{path} has the key {key:?}; letters and - are allowed"));
+            violations.add(Rule::ContextData, id, format!("{path} has the key {key:?}; letters and - are allowed"));
         }
         if !value.is_string() && texts(value).is_none() {
-            findings.add(Rule::ContextData, id, format!("{path}.{key} is {}, not a text or texts", kind(value)));
+            violations.add(Rule::ContextData, id, format!("{path}.{key} is {}, not a text or texts", kind(value)));
         }
     }
 }
@@ -296,7 +300,7 @@ fn wrong_attachment(attachment: &Value) -> Option<String> {
     }
 }
 
-fn date(object: &Map<String, Value>, key: &str, path: &str, id: Option<&str>, findings: &mut Findings) {
+fn date(object: &Map<String, Value>, key: &str, path: &str, id: Option<&str>, violations: &mut Violations) {
     let wrong = match field(object, key) {
         None => return,
         // Milliseconds since 1970, as one SDK writes them.
@@ -307,7 +311,7 @@ fn date(object: &Map<String, Value>, key: &str, path: &str, id: Option<&str>, fi
     if wrong {
         let written = object.get(key).map(Value::to_string).unwrap_or_default();
         let written: String = written.chars().take(40).collect();
-        findings.add(Rule::DateForm, id, format!("{path} is {written}, not an ISO 8601 date"));
+        violations.add(Rule::DateForm, id, format!("{path} is {written}, not an ISO 8601 date"));
     }
 }
 
@@ -323,7 +327,7 @@ mod tests {
             },
             "options": options,
         });
-        Capabilities::read(&answer, &mut Findings::about("implementation.info")).unwrap()
+        Capabilities::read(&answer, &mut Violations::about("implementation.info")).unwrap()
     }
 
     fn user() -> Value {
@@ -340,10 +344,10 @@ mod tests {
     }
 
     fn check(collection: CollectionName, item: &Value, options: &[&str]) -> (bool, Vec<(Rule, String)>) {
-        let mut findings = Findings::about("messages.list");
+        let mut violations = Violations::about("messages.list");
         let item = Item { collection, caps: &caps(options), object: item.as_object().unwrap() };
-        let whole = item.check(Some("m-1"), &mut findings);
-        (whole, findings.finish().into_iter().map(|found| (found.rule, found.message)).collect())
+        let whole = item.check(Some("m-1"), &mut violations);
+        (whole, violations.finish().into_iter().map(|found| (found.rule, found.message)).collect())
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::capabilities::{Capabilities, kind};
 use super::item::{Item, id_of};
 use super::response::Said;
-use super::violation::{Findings, Rule};
+use super::violation::{Rule, Violations};
 use ringcentral_events::digital::CollectionName;
 
 /// The usable part of a page.
@@ -27,7 +27,7 @@ pub(crate) fn read_page<'a>(
     said: &'a Said,
     caps: &Capabilities,
     since: Option<&str>,
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) -> Result<Page<'a>, String> {
     let list = match said {
         Said::Json(Value::Array(list)) => list,
@@ -38,33 +38,37 @@ pub(crate) fn read_page<'a>(
                 Said::Nothing => "nothing",
             };
             let why = format!("the answer is {what}, not a list");
-            findings.add(Rule::ListShape, None, why.clone());
+            violations.add(Rule::ListShape, None, why.clone());
             return Err(why);
         }
     };
     let mut page = Page::default();
     for (number, element) in list.iter().enumerate() {
         let Value::Object(content) = element else {
-            findings.add(Rule::ItemShape, None, format!("element {number} is {}, not an object", kind(element)));
+            violations.add(Rule::ItemShape, None, format!("element {number} is {}, not an object", kind(element)));
             continue;
         };
         let Some((id, is_text)) = id_of(content.get("id")) else {
-            findings.add(Rule::IdMissing, None, format!("element {number} has no id; it is ignored"));
+            violations.add(Rule::IdMissing, None, format!("element {number} has no id; it is ignored"));
             continue;
         };
         if !is_text {
-            findings.add(Rule::IdForm, Some(&id), format!("the id of element {number} is a number, not a text"));
+            violations.add(Rule::IdForm, Some(&id), format!("the id of element {number} is a number, not a text"));
         }
         page.first.get_or_insert_with(|| id.clone());
         if Some(id.as_str()) == since {
-            findings.add(Rule::SinceListed, Some(&id), "since_id itself is listed; only newer contents may be listed");
+            violations.add(
+                Rule::SinceListed,
+                Some(&id),
+                "since_id itself is listed; only newer contents may be listed",
+            );
             continue;
         }
         if !page.ids.insert(id.clone()) {
-            findings.add(Rule::IdTwice, Some(&id), format!("element {number} has the id of an earlier element"));
+            violations.add(Rule::IdTwice, Some(&id), format!("element {number} has the id of an earlier element"));
             continue;
         }
-        if (Item { collection, caps, object: content }).check(Some(&id), findings) {
+        if (Item { collection, caps, object: content }).check(Some(&id), violations) {
             page.items.push((id, content));
         }
     }

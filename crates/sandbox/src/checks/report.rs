@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::violation::{Finding, Severity};
+use super::violation::{Severity, Violation};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,7 +13,7 @@ use super::violation::{Finding, Severity};
 pub enum RunEnd {
     /// Every request was made; answers may have been wrong.
     Complete,
-    /// The run stopped at the first failure: `implementation.info`, or a list where the knob says
+    /// The run stopped at the first failure: `implementation.info`, or a list where the setting says
     /// so.
     Aborted,
     /// No request was made: failed runs have switched the channel off.
@@ -37,42 +37,42 @@ pub struct Step {
     /// Whether the platform counts it as a success.
     pub succeeded: bool,
     /// The violations in the answer.
-    pub findings: Vec<Finding>,
+    pub violations: Vec<Violation>,
 }
 
-/// A run of the crawler: its requests, in order, and the findings.
+/// A run of the crawler: its requests, in order, and the violations.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Run {
-    /// Its number in the channel, from 1; 0 for saves, probes and single writes.
+    /// Its number in the channel, from 1; 0 for saves, checks and single writes.
     pub number: u64,
     /// How it ended.
     pub end: RunEnd,
     /// The requests.
     pub steps: Vec<Step>,
-    /// Findings that concern more than one answer.
-    pub findings: Vec<Finding>,
+    /// Violations that concern more than one answer.
+    pub violations: Vec<Violation>,
 }
 
 impl Run {
     pub(crate) fn new(number: u64) -> Self {
-        Self { number, end: RunEnd::Complete, steps: Vec::new(), findings: Vec::new() }
+        Self { number, end: RunEnd::Complete, steps: Vec::new(), violations: Vec::new() }
     }
 
-    /// All findings, in order.
-    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.steps.iter().flat_map(|step| &step.findings).chain(&self.findings)
+    /// All violations, in order.
+    pub fn violations(&self) -> impl Iterator<Item = &Violation> {
+        self.steps.iter().flat_map(|step| &step.violations).chain(&self.violations)
     }
 
-    /// Findings of severity [`Error`](super::Severity::Error).
-    pub fn errors(&self) -> impl Iterator<Item = &Finding> {
-        self.findings().filter(|finding| finding.severity == Severity::Error)
+    /// Violations of severity [`Error`](super::Severity::Error).
+    pub fn errors(&self) -> impl Iterator<Item = &Violation> {
+        self.violations().filter(|violation| violation.severity == Severity::Error)
     }
 
-    /// Whether it completed without findings.
+    /// Whether it completed without violations.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.end == RunEnd::Complete && self.findings().next().is_none()
+        self.end == RunEnd::Complete && self.violations().next().is_none()
     }
 
     /// The actions that were sent, in order.
@@ -85,8 +85,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.status.map_or("---".to_owned(), |status| status.to_string());
         write!(f, "{:<24} {status}  {}", self.action, self.outcome)?;
-        for finding in &self.findings {
-            write!(f, "\n  {finding}")?;
+        for violation in &self.violations {
+            write!(f, "\n  {violation}")?;
         }
         Ok(())
     }
@@ -97,14 +97,14 @@ impl fmt::Display for Run {
         for step in &self.steps {
             writeln!(f, "{step}")?;
         }
-        for finding in &self.findings {
-            writeln!(f, "  {finding}")?;
+        for violation in &self.violations {
+            writeln!(f, "  {violation}")?;
         }
         let end = match self.end {
             RunEnd::Complete => "complete",
             RunEnd::Aborted => "aborted",
             RunEnd::SwitchedOff => "switched off",
         };
-        write!(f, "{end}: {} asked, {} wrong", self.steps.len(), self.findings().count())
+        write!(f, "{end}: {} asked, {} wrong", self.steps.len(), self.violations().count())
     }
 }

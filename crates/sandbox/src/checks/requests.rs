@@ -9,9 +9,9 @@ use url::Url;
 
 use super::report::Step;
 use super::response::{Answered, Lost};
-use super::violation::{Findings, Rule};
+use super::violation::{Rule, Violations};
 use super::wire::{self, post};
-use crate::knobs::WireForm;
+use crate::behavior::WireForm;
 use ringcentral_events::digital::{Date, SIGNATURE_HEADER, Signer};
 
 /// A modification of a request.
@@ -46,45 +46,45 @@ enum Want {
 
 /// A request and its expected answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Probe {
+pub(crate) struct Check {
     name: &'static str,
     trick: Trick,
     want: Want,
 }
 
-/// All probes. None of them writes anything.
-pub(crate) fn all() -> Vec<Probe> {
-    let probe = |name, trick, want| Probe { name, trick, want };
+/// All checks. None of them writes anything.
+pub(crate) fn all() -> Vec<Check> {
+    let check = |name, trick, want| Check { name, trick, want };
     let mut all = vec![
-        probe("wrong key", Trick::WrongKey, Want::Forged),
-        probe("flipped byte", Trick::FlippedByte, Want::Forged),
-        probe("no signature", Trick::NoSignature, Want::Forged),
-        probe("two signatures", Trick::TwoSignatures, Want::Forged),
-        probe("short signature", Trick::ShortSignature, Want::Forged),
-        probe("query beside wrong header", Trick::QueryBesideWrongHeader, Want::Forged),
-        probe("not UTF-8", Trick::Body(b"{\"action\":\"\xff\"}"), Want::Nonsense),
-        probe("not JSON", Trick::Body(b"{\"action\":"), Want::Nonsense),
-        probe("a list", Trick::Body(b"[\"implementation.info\"]"), Want::Nonsense),
-        probe("no action", Trick::Body(b"{\"params\":{}}"), Want::Nonsense),
-        probe("a number for an action", Trick::Body(b"{\"action\":7}"), Want::Nonsense),
-        probe("an unknown collection", Trick::Body(b"{\"action\":\"gadgets.list\"}"), Want::Nonsense),
-        probe(
+        check("wrong key", Trick::WrongKey, Want::Forged),
+        check("flipped byte", Trick::FlippedByte, Want::Forged),
+        check("no signature", Trick::NoSignature, Want::Forged),
+        check("two signatures", Trick::TwoSignatures, Want::Forged),
+        check("short signature", Trick::ShortSignature, Want::Forged),
+        check("query beside wrong header", Trick::QueryBesideWrongHeader, Want::Forged),
+        check("not UTF-8", Trick::Body(b"{\"action\":\"\xff\"}"), Want::Nonsense),
+        check("not JSON", Trick::Body(b"{\"action\":"), Want::Nonsense),
+        check("a list", Trick::Body(b"[\"implementation.info\"]"), Want::Nonsense),
+        check("no action", Trick::Body(b"{\"params\":{}}"), Want::Nonsense),
+        check("a number for an action", Trick::Body(b"{\"action\":7}"), Want::Nonsense),
+        check("an unknown collection", Trick::Body(b"{\"action\":\"gadgets.list\"}"), Want::Nonsense),
+        check(
             "an undeclared operation",
             Trick::Body(b"{\"action\":\"messages.no_such_operation\",\"params\":{\"id\":\"x\"}}"),
             Want::Nonsense,
         ),
-        probe("GET", Trick::Method("GET"), Want::Nonsense),
-        probe("PUT", Trick::Method("PUT"), Want::Nonsense),
-        probe("no params", Trick::Body(b"{\"action\":\"implementation.info\"}"), Want::Genuine),
-        probe("null params", Trick::Body(b"{\"action\":\"implementation.info\",\"params\":null}"), Want::Genuine),
-        probe("empty params", Trick::Body(b"{\"action\":\"implementation.info\",\"params\":{}}"), Want::Genuine),
-        probe(
+        check("GET", Trick::Method("GET"), Want::Nonsense),
+        check("PUT", Trick::Method("PUT"), Want::Nonsense),
+        check("no params", Trick::Body(b"{\"action\":\"implementation.info\"}"), Want::Genuine),
+        check("null params", Trick::Body(b"{\"action\":\"implementation.info\",\"params\":null}"), Want::Genuine),
+        check("empty params", Trick::Body(b"{\"action\":\"implementation.info\",\"params\":{}}"), Want::Genuine),
+        check(
             "an unknown field",
             Trick::Body(b"{\"action\":\"implementation.info\",\"surprise\":{\"a\":[1]}}"),
             Want::Genuine,
         ),
     ];
-    all.extend(WireForm::ALL.map(|form| probe(form_name(form), Trick::Form(form), Want::Genuine)));
+    all.extend(WireForm::ALL.map(|form| check(form_name(form), Trick::Form(form), Want::Genuine)));
     all
 }
 
@@ -99,7 +99,7 @@ fn form_name(form: WireForm) -> &'static str {
     }
 }
 
-impl Probe {
+impl Check {
     pub(crate) fn request(&self, signer: &Signer, at: Date, address: &Url) -> Request<Bytes> {
         // These characters differ between the forms; unknown parameters are ignored.
         let params = match json!({ "note": "Ça va ? 😀 <b>a</b> & /" }) {
@@ -148,11 +148,11 @@ impl Probe {
     }
 
     pub(crate) fn judge(&self, answered: &Answered, took: Duration) -> Step {
-        let action = format!("probe: {}", self.name);
-        let mut findings = Findings::about(&action);
+        let action = format!("check: {}", self.name);
+        let mut violations = Violations::about(&action);
         let status = answered.as_ref().ok().map(|answer| answer.status);
         if let Ok(answer) = answered {
-            findings.quote(&answer.body);
+            violations.quote(&answer.body);
         }
         let outcome = match answered {
             Ok(answer) if (200..300).contains(&answer.status) => "accepted",
@@ -163,23 +163,27 @@ impl Probe {
         };
         let accepted = outcome == "accepted";
         match (self.want, status) {
-            (_, None) => findings.add(Rule::NoAnswer, None, format!("the source sent {outcome}")),
+            (_, None) => violations.add(Rule::NoAnswer, None, format!("the source sent {outcome}")),
             (Want::Forged, Some(_)) if accepted => {
-                findings.add(Rule::ForgeryAccepted, None, format!("a request with {} is accepted", self.name));
+                violations.add(Rule::ForgeryAccepted, None, format!("a request with {} is accepted", self.name));
             }
             (Want::Nonsense, Some(_)) if accepted => {
-                findings.add(Rule::NonsenseAccepted, None, format!("a request with {} is accepted", self.name));
+                violations.add(Rule::NonsenseAccepted, None, format!("a request with {} is accepted", self.name));
             }
             (Want::Genuine, Some(status)) if !accepted => {
-                findings.add(Rule::GenuineRefused, None, format!("a request with {} gets status {status}", self.name));
+                violations.add(
+                    Rule::GenuineRefused,
+                    None,
+                    format!("a request with {} gets status {status}", self.name),
+                );
             }
             (Want::Forged | Want::Nonsense, Some(status)) if status >= 500 => {
                 let why = format!("a request with {} gets status {status}, as if the source had failed", self.name);
-                findings.add(Rule::RefusalStatus, None, why);
+                violations.add(Rule::RefusalStatus, None, why);
             }
             (Want::Forged | Want::Genuine | Want::Nonsense, Some(_)) => {}
         }
         let succeeded = accepted == (self.want == Want::Genuine) && status.is_some();
-        Step { action, params: None, status, took, outcome: outcome.into(), succeeded, findings: findings.finish() }
+        Step { action, params: None, status, took, outcome: outcome.into(), succeeded, violations: violations.finish() }
     }
 }

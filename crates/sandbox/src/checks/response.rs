@@ -5,8 +5,8 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use serde_json::Value;
 
-use super::violation::{Findings, Rule, Severity};
-use crate::knobs::DigitalKnobs;
+use super::violation::{Rule, Severity, Violations};
+use crate::behavior::DigitalBehavior;
 use ringcentral_events::digital::{SIGNATURE_HEADER, Signer};
 
 const DIGITS: usize = 128;
@@ -66,44 +66,44 @@ pub(crate) enum Needs {
 pub(crate) fn read(
     answered: &Answered,
     signer: &Signer,
-    knobs: &DigitalKnobs,
+    behavior: &DigitalBehavior,
     needs: Needs,
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) -> Result<Said, Failed> {
     let answer = match answered {
         Ok(answer) => answer,
-        Err(lost) => return Err(no_answer(lost, knobs, findings)),
+        Err(lost) => return Err(no_answer(lost, behavior, violations)),
     };
-    findings.quote(&answer.body);
+    violations.quote(&answer.body);
     let failed = |why: String| Failed { status: Some(answer.status), why };
-    if answer.body.len() > knobs.answer_limit {
-        let why = format!("the body of {} bytes is larger than {}", answer.body.len(), knobs.answer_limit);
-        findings.add(Rule::TooLarge, None, why.clone());
+    if answer.body.len() > behavior.answer_limit {
+        let why = format!("the body of {} bytes is larger than {}", answer.body.len(), behavior.answer_limit);
+        violations.add(Rule::TooLarge, None, why.clone());
         return Err(failed(why));
     }
     if !(200..300).contains(&answer.status) {
         let signature = signature(answer, signer);
         if needs == Needs::JsonOrNothing && answer.status == 404 {
             if let Err((rule, why)) = signature {
-                findings.add_as(Severity::Warning, rule, None, why);
+                violations.add_as(Severity::Warning, rule, None, why);
             }
             return Ok(Said::Nothing);
         }
-        let why = refused(answer, findings);
+        let why = refused(answer, violations);
         if let Err((rule, why)) = signature {
-            findings.add_as(Severity::Warning, rule, None, why);
+            violations.add_as(Severity::Warning, rule, None, why);
         }
         return Err(failed(why));
     }
     if let Err((rule, why)) = signature(answer, signer) {
-        if !knobs.unsigned_answers {
-            findings.add(rule, None, why.clone());
+        if !behavior.unsigned_answers {
+            violations.add(rule, None, why.clone());
             return Err(failed(why));
         }
-        findings.add_as(Severity::Warning, rule, None, why);
+        violations.add_as(Severity::Warning, rule, None, why);
     }
     if answer.headers.contains_key(CONTENT_ENCODING) {
-        findings.add(
+        violations.add(
             Rule::ContentCoding,
             None,
             "the answer has a content coding, but the signature must cover the plain body",
@@ -112,13 +112,13 @@ pub(crate) fn read(
     if needs == Needs::Success {
         return Ok(Said::Nothing);
     }
-    json(answer, needs, findings).map_err(failed)
+    json(answer, needs, violations).map_err(failed)
 }
 
-fn json(answer: &Answer, needs: Needs, findings: &mut Findings) -> Result<Said, String> {
+fn json(answer: &Answer, needs: Needs, violations: &mut Violations) -> Result<Said, String> {
     let text = std::str::from_utf8(&answer.body).map_err(|error| {
         let why = format!("the body is not UTF-8 from byte {}", error.valid_up_to());
-        findings.add(Rule::NotUtf8, None, why.clone());
+        violations.add(Rule::NotUtf8, None, why.clone());
         why
     })?;
     if text.trim().is_empty() && needs == Needs::JsonOrNothing {
@@ -126,32 +126,32 @@ fn json(answer: &Answer, needs: Needs, findings: &mut Findings) -> Result<Said, 
     }
     let value = serde_json::from_str(text).map_err(|error| {
         let why = format!("the body is not JSON: {error}");
-        findings.add(Rule::NotJson, None, why.clone());
+        violations.add(Rule::NotJson, None, why.clone());
         why
     })?;
     let content_type = answer.headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
     match content_type {
         Some(text) if text.to_ascii_lowercase().starts_with("application/json") => {}
         Some(text) => {
-            findings.add(Rule::ContentType, None, format!("the content type is {text}, not application/json"))
+            violations.add(Rule::ContentType, None, format!("the content type is {text}, not application/json"))
         }
-        None => findings.add(Rule::ContentType, None, "the answer has no content type"),
+        None => violations.add(Rule::ContentType, None, "the answer has no content type"),
     }
     Ok(Said::Json(value))
 }
 
-fn no_answer(lost: &Lost, knobs: &DigitalKnobs, findings: &mut Findings) -> Failed {
+fn no_answer(lost: &Lost, behavior: &DigitalBehavior, violations: &mut Violations) -> Failed {
     let (rule, why) = match lost {
         Lost::Scripted => return Failed { status: None, why: "the test discarded the answer".into() },
-        Lost::Late => (Rule::Late, format!("the source sent no answer within {} ms", knobs.timeout.as_millis())),
+        Lost::Late => (Rule::Late, format!("the source sent no answer within {} ms", behavior.timeout.as_millis())),
         Lost::TooLarge(limit) => (Rule::TooLarge, format!("the body is larger than {limit} bytes")),
         Lost::Broken(why) => (Rule::NoAnswer, format!("the source sent no answer: {why}")),
     };
-    findings.add(rule, None, why.clone());
+    violations.add(rule, None, why.clone());
     Failed { status: None, why }
 }
 
-fn refused(answer: &Answer, findings: &mut Findings) -> String {
+fn refused(answer: &Answer, violations: &mut Violations) -> String {
     let said: String = String::from_utf8_lossy(&answer.body).chars().filter(|c| !c.is_control()).take(120).collect();
     let (rule, why) = if (300..400).contains(&answer.status) {
         let to = if answer.headers.contains_key(LOCATION) { "somewhere else" } else { "nowhere" };
@@ -161,7 +161,7 @@ fn refused(answer: &Answer, findings: &mut Findings) -> String {
     } else {
         (Rule::Status, format!("the answer has status {}: {said}", answer.status))
     };
-    findings.add(rule, None, why.clone());
+    violations.add(rule, None, why.clone());
     why
 }
 
@@ -226,10 +226,10 @@ mod tests {
         Ok(Answer { status, headers: map, body: Bytes::copy_from_slice(body) })
     }
 
-    fn found(answered: &Answered, needs: Needs, knobs: &DigitalKnobs) -> (bool, Vec<(Rule, String)>) {
-        let mut findings = Findings::about("x");
-        let said = read(answered, &Signer::new("token").unwrap(), knobs, needs, &mut findings);
-        (said.is_ok(), findings.finish().into_iter().map(|found| (found.rule, found.message)).collect())
+    fn found(answered: &Answered, needs: Needs, behavior: &DigitalBehavior) -> (bool, Vec<(Rule, String)>) {
+        let mut violations = Violations::about("x");
+        let said = read(answered, &Signer::new("token").unwrap(), behavior, needs, &mut violations);
+        (said.is_ok(), violations.finish().into_iter().map(|found| (found.rule, found.message)).collect())
     }
 
     #[test]
@@ -293,7 +293,7 @@ mod tests {
             (answer(404, &[(SIGNATURE_HEADER, &sign(b""))], b""), Rule::Status, "status 404"),
         ];
         for (answered, rule, message) in table {
-            let (read, found) = found(&answered, Needs::Json, &DigitalKnobs::default());
+            let (read, found) = found(&answered, Needs::Json, &DigitalBehavior::default());
             let is_warning = rule.severity() == Severity::Warning;
             assert_eq!((found.len(), read), (1, is_warning), "{rule}: {found:?}");
             assert!(found[0].0 == rule && found[0].1.contains(message), "{rule}: {found:?}");
@@ -305,25 +305,25 @@ mod tests {
         let signer = Signer::new("token").unwrap();
         let empty = answer(200, &[(SIGNATURE_HEADER, &signer.sign(b""))], b"");
         let gone = answer(404, &[(SIGNATURE_HEADER, &signer.sign(b"no"))], b"no");
-        let knobs = DigitalKnobs::default();
-        assert_eq!(found(&empty, Needs::JsonOrNothing, &knobs), (true, Vec::new()));
-        assert_eq!(found(&gone, Needs::JsonOrNothing, &knobs), (true, Vec::new()));
+        let behavior = DigitalBehavior::default();
+        assert_eq!(found(&empty, Needs::JsonOrNothing, &behavior), (true, Vec::new()));
+        assert_eq!(found(&gone, Needs::JsonOrNothing, &behavior), (true, Vec::new()));
         let garbage = answer(204, &[(SIGNATURE_HEADER, &signer.sign(b"\xff"))], b"\xff");
-        assert_eq!(found(&garbage, Needs::Success, &knobs), (true, Vec::new()));
-        assert!(!found(&garbage, Needs::Json, &knobs).0);
+        assert_eq!(found(&garbage, Needs::Success, &behavior), (true, Vec::new()));
+        assert!(!found(&garbage, Needs::Json, &behavior).0);
     }
 
     #[test]
-    fn the_knob_accepts_an_unsigned_answer() {
-        let knobs = DigitalKnobs { unsigned_answers: true, ..DigitalKnobs::default() };
-        let (read, found) = found(&answer(200, &[("content-type", "application/json")], b"[]"), Needs::Json, &knobs);
+    fn the_setting_accepts_an_unsigned_answer() {
+        let behavior = DigitalBehavior { unsigned_answers: true, ..DigitalBehavior::default() };
+        let (read, found) = found(&answer(200, &[("content-type", "application/json")], b"[]"), Needs::Json, &behavior);
         assert!(read && found[0].0 == Rule::SignatureMissing, "{found:?}");
     }
 
     #[test]
     fn a_body_over_the_limit_is_not_read() {
-        let knobs = DigitalKnobs { answer_limit: 3, ..DigitalKnobs::default() };
-        let (read, found) = found(&answer(200, &[], b"[  ]"), Needs::Json, &knobs);
+        let behavior = DigitalBehavior { answer_limit: 3, ..DigitalBehavior::default() };
+        let (read, found) = found(&answer(200, &[], b"[  ]"), Needs::Json, &behavior);
         assert!(!read && found[0] == (Rule::TooLarge, "the body of 4 bytes is larger than 3".into()), "{found:?}");
     }
 }

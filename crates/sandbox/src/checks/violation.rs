@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// Characters of the body quoted in a finding.
+/// Characters of the body quoted in a violation.
 const EXCERPT: usize = 160;
-/// Maximum number of findings per answer; a page of garbage has thousands.
+/// Maximum number of violations per answer; a page of garbage has thousands.
 const MOST: usize = 100;
 
-/// The severity of a finding.
+/// The severity of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Severity {
@@ -19,7 +19,7 @@ pub enum Severity {
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $rule:ident = $name:literal, $severity:ident;)+) => {
-        /// A rule of the protocol, with a name that findings print.
+        /// A rule of the protocol, with a name that violations print.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Rule {
@@ -38,7 +38,7 @@ macro_rules! rules {
                 }
             }
 
-            /// The severity of a violation, unless the finding overrides it.
+            /// The severity of a violation, unless the violation overrides it.
             #[must_use]
             pub const fn severity(self) -> Severity {
                 match self {
@@ -172,7 +172,7 @@ rules! {
     /// A repeated write gets the same answer as the first.
     RepeatRefused = "repeat_refused", Error;
 
-    // Probes.
+    // Checks.
     /// Requests that are not from the platform are refused.
     ForgeryAccepted = "forgery_accepted", Error;
     /// Requests from the platform are accepted in any valid form.
@@ -192,7 +192,7 @@ impl fmt::Display for Rule {
 /// A violation of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Finding {
+pub struct Violation {
     /// The rule.
     pub rule: Rule,
     /// The severity.
@@ -207,7 +207,7 @@ pub struct Finding {
     pub body: Option<String>,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
             Severity::Warning => "warning",
@@ -221,21 +221,21 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Collects the findings about one answer.
+/// Collects the violations about one answer.
 #[derive(Debug)]
-pub(crate) struct Findings {
+pub(crate) struct Violations {
     action: String,
     body: Option<String>,
-    found: Vec<Finding>,
+    found: Vec<Violation>,
     left_out: usize,
 }
 
-impl Findings {
+impl Violations {
     pub(crate) fn about(action: &str) -> Self {
         Self { action: action.to_owned(), body: None, found: Vec::new(), left_out: 0 }
     }
 
-    /// Sets the body that subsequent findings quote.
+    /// Sets the body that subsequent violations quote.
     pub(crate) fn quote(&mut self, body: &[u8]) {
         let start = body.get(..body.len().min(4 * EXCERPT)).unwrap_or_default();
         let text: String = String::from_utf8_lossy(start).chars().take(EXCERPT).collect();
@@ -251,7 +251,7 @@ impl Findings {
             self.left_out += 1;
             return;
         }
-        self.found.push(Finding {
+        self.found.push(Violation {
             rule,
             severity,
             action: self.action.clone(),
@@ -261,10 +261,10 @@ impl Findings {
         });
     }
 
-    /// All findings; the last one states how many were omitted.
-    pub(crate) fn finish(mut self) -> Vec<Finding> {
+    /// All violations; the last one states how many were omitted.
+    pub(crate) fn finish(mut self) -> Vec<Violation> {
         if let (true, Some(last)) = (self.left_out > 0, self.found.last_mut()) {
-            last.message = format!("{}; and {} findings more", last.message, self.left_out);
+            last.message = format!("{}; and {} violations more", last.message, self.left_out);
         }
         self.found
     }
@@ -285,15 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn findings_are_bounded_and_state_what_was_omitted() {
-        let mut findings = Findings::about("messages.list");
-        findings.quote(&vec![b'x'; 1000]);
+    fn violations_are_bounded_and_state_what_was_omitted() {
+        let mut violations = Violations::about("messages.list");
+        violations.quote(&vec![b'x'; 1000]);
         for number in 0..MOST + 5 {
-            findings.add(Rule::IdMissing, None, format!("{number}"));
+            violations.add(Rule::IdMissing, None, format!("{number}"));
         }
-        let found = findings.finish();
+        let found = violations.finish();
         assert_eq!(found.len(), MOST);
         assert_eq!(found[0].body.as_ref().unwrap().chars().count(), EXCERPT + 1);
-        assert!(found[MOST - 1].message.ends_with("and 5 findings more"));
+        assert!(found[MOST - 1].message.ends_with("and 5 violations more"));
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::knobs::WireForm;
+use crate::behavior::WireForm;
 use ringcentral_events::digital::{Date, SIGNATURE_HEADER, SIGNATURE_QUERY};
 
 #[derive(Serialize)]

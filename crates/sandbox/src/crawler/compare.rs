@@ -6,7 +6,7 @@ use super::core::Core;
 use super::jobs::SyncStatus;
 use super::store::Store;
 use crate::checks::Page;
-use crate::checks::{Findings, Rule, Severity};
+use crate::checks::{Rule, Severity, Violations};
 use ringcentral_events::digital::CollectionName;
 
 /// Maximum number of ids in an outcome's line.
@@ -35,11 +35,11 @@ impl Walk {
 }
 
 /// Records what either of the two lacks.
-pub(crate) fn compare(core: &Core, collection: CollectionName, walk: &Walk, findings: &mut Findings) {
+pub(crate) fn compare(core: &Core, collection: CollectionName, walk: &Walk, violations: &mut Violations) {
     let there: HashSet<&str> = walk.order.iter().map(String::as_str).collect();
     for id in &there {
         if core.store.get(collection, id).is_some_and(|content| content.deleted) {
-            findings.add(Rule::DeletedListed, Some(id), "the content was deleted, but is listed");
+            violations.add(Rule::DeletedListed, Some(id), "the content was deleted, but is listed");
         }
     }
     for job in &core.jobs {
@@ -48,7 +48,7 @@ pub(crate) fn compare(core: &Core, collection: CollectionName, walk: &Walk, find
             && !there.contains(id)
             && core.store.get(collection, id).is_some_and(|content| !content.deleted)
         {
-            findings.add(
+            violations.add(
                 Rule::CreateNotListed,
                 Some(id),
                 "the content was created, but a list from the start omits it",
@@ -63,7 +63,7 @@ pub(crate) fn compare(core: &Core, collection: CollectionName, walk: &Walk, find
                     "a list from the start has the content before {}, but the incremental lists omitted it",
                     since.map_or("", String::as_str)
                 );
-                findings.add(Rule::ListLost, Some(id), why);
+                violations.add(Rule::ListLost, Some(id), why);
             }
         }
     }
@@ -73,7 +73,7 @@ pub(crate) fn compare(core: &Core, collection: CollectionName, walk: &Walk, find
         // A source may return as little history as it likes, and its users may delete.
         if begins.is_some_and(|begins| content.sequence > begins) && !there.contains(content.id.as_str()) {
             let why = "the content was listed, but a list from the start that begins before it omits it";
-            findings.add_as(Severity::Warning, Rule::ListLost, Some(&content.id), why);
+            violations.add_as(Severity::Warning, Rule::ListLost, Some(&content.id), why);
         }
     }
 }
@@ -85,7 +85,7 @@ pub(crate) fn again(
     store: &Store,
     collection: CollectionName,
     since: Option<&str>,
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) {
     let Some(since) = since else { return };
     let before = store.page.get(&collection);
@@ -101,11 +101,11 @@ pub(crate) fn again(
             "the list after {since} repeats {}: the page that began with {since} was not newest first",
             named(&of_page)
         );
-        findings.add(Rule::ListOrder, Some(since), why);
+        violations.add(Rule::ListOrder, Some(since), why);
     }
     if !older.is_empty() {
         let why = format!("the list after {since} repeats {}, which was listed before {since}", named(&older));
-        findings.add(Rule::ListedAgain, Some(since), why);
+        violations.add(Rule::ListedAgain, Some(since), why);
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::jobs::{Job, SyncStatus, Write};
 use super::realtime::Realtime;
 use super::store::Store;
+use crate::behavior::DigitalBehavior;
 use crate::checks::Capabilities;
 use crate::checks::Run;
-use crate::knobs::DigitalKnobs;
 use ringcentral_events::digital::{Date, Signer};
 
 /// The time between two runs of a source with a list: the documented minimum (digital-source.md §10).
@@ -77,9 +77,9 @@ impl Core {
     }
 
     /// Records a run, and switches the channel off after too many consecutive failures.
-    pub(crate) fn ran(&mut self, run: Run, failed: bool, knobs: &DigitalKnobs) {
+    pub(crate) fn ran(&mut self, run: Run, failed: bool, behavior: &DigitalBehavior) {
         self.failed_runs = if failed { self.failed_runs.saturating_add(1) } else { 0 };
-        self.off |= knobs.disable_after.is_some_and(|limit| self.failed_runs >= limit);
+        self.off |= behavior.disable_after.is_some_and(|limit| self.failed_runs >= limit);
         self.runs.push_back(run);
         if self.runs.len() > RUNS {
             self.runs.pop_front();
@@ -87,10 +87,10 @@ impl Core {
     }
 
     /// The time between two runs.
-    pub(crate) fn gap(&self, knobs: &DigitalKnobs) -> Duration {
+    pub(crate) fn gap(&self, behavior: &DigitalBehavior) -> Duration {
         let lists = self.caps.as_ref().is_some_and(Capabilities::lists);
         let gap = if lists { LIST_GAP } else { SILENT_GAP };
-        gap / knobs.faster.max(1)
+        gap / behavior.faster.max(1)
     }
 
     pub(crate) fn saved(&mut self) {
@@ -110,18 +110,18 @@ mod tests {
     #[test]
     fn run_history_is_bounded_and_consecutive_failures_switch_off() {
         let mut core = Core::new(Signer::new("token").unwrap());
-        let knobs = DigitalKnobs { disable_after: Some(3), ..DigitalKnobs::default() };
+        let behavior = DigitalBehavior { disable_after: Some(3), ..DigitalBehavior::default() };
         for number in 0..RUNS as u64 + 5 {
-            core.ran(Run::new(number), false, &knobs);
+            core.ran(Run::new(number), false, &behavior);
         }
         assert_eq!((core.runs.len(), core.runs[0].number), (RUNS, 5));
         for (failed, off) in [(true, false), (true, false), (false, false), (true, false), (true, false), (true, true)]
         {
-            core.ran(Run::new(0), failed, &knobs);
+            core.ran(Run::new(0), failed, &behavior);
             assert_eq!(core.off, off);
         }
         core.saved();
-        core.ran(Run::new(0), true, &knobs);
+        core.ran(Run::new(0), true, &behavior);
         assert!(!core.off);
     }
 
@@ -130,14 +130,18 @@ mod tests {
         let mut core = Core::new(Signer::new("token").unwrap());
         let read = |operation: &str| {
             let answer = serde_json::json!({ "objects": { "messages": [operation] } });
-            Capabilities::read(&answer, &mut crate::checks::Findings::about(""))
+            Capabilities::read(&answer, &mut crate::checks::Violations::about(""))
         };
-        let knobs = DigitalKnobs { faster: 10, ..DigitalKnobs::default() };
-        assert_eq!(core.gap(&knobs), Duration::from_secs(18), "before the first answer");
+        let behavior = DigitalBehavior { faster: 10, ..DigitalBehavior::default() };
+        assert_eq!(core.gap(&behavior), Duration::from_secs(18), "before the first answer");
         core.caps = read("create");
-        assert_eq!(core.gap(&knobs), Duration::from_secs(18));
+        assert_eq!(core.gap(&behavior), Duration::from_secs(18));
         core.caps = read("list");
-        assert_eq!(core.gap(&knobs), Duration::from_secs(6));
-        assert_eq!(core.gap(&DigitalKnobs { faster: 0, ..knobs }), Duration::from_secs(60), "never divided by zero");
+        assert_eq!(core.gap(&behavior), Duration::from_secs(6));
+        assert_eq!(
+            core.gap(&DigitalBehavior { faster: 0, ..behavior }),
+            Duration::from_secs(60),
+            "never divided by zero"
+        );
     }
 }

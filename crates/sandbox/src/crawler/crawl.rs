@@ -10,12 +10,12 @@ use super::compare::{NAMED_IDS, Walk, again, compare};
 use super::core::Core;
 use super::store::Origin;
 use super::writes;
+use crate::behavior::DigitalBehavior;
 use crate::checks::Capabilities;
 use crate::checks::{Answered, Failed, Needs, Said, read};
-use crate::checks::{Findings, Rule, Severity};
 use crate::checks::{Page, read_page};
+use crate::checks::{Rule, Severity, Violations};
 use crate::checks::{Run, RunEnd, Step};
-use crate::knobs::DigitalKnobs;
 use ringcentral_events::digital::CollectionName;
 
 /// The order of lists in a run; the position of private messages is undocumented.
@@ -108,16 +108,16 @@ impl Crawl {
     }
 
     /// The next action; `None` when the run is done.
-    pub(crate) fn next(&mut self, core: &mut Core, knobs: &DigitalKnobs) -> Option<Ask> {
+    pub(crate) fn next(&mut self, core: &mut Core, behavior: &DigitalBehavior) -> Option<Ask> {
         while let Some(task) = self.plan.pop_front() {
-            if let Some(ask) = self.prepare(task, core, knobs) {
+            if let Some(ask) = self.prepare(task, core, behavior) {
                 return Some(ask);
             }
         }
         None
     }
 
-    fn prepare(&mut self, task: Task, core: &mut Core, knobs: &DigitalKnobs) -> Option<Ask> {
+    fn prepare(&mut self, task: Task, core: &mut Core, behavior: &DigitalBehavior) -> Option<Ask> {
         let can = |collection, operation| core.caps.as_ref().is_some_and(|caps| caps.can(collection, operation));
         match &task {
             Task::Info { .. } => {
@@ -127,23 +127,23 @@ impl Crawl {
             Task::List(collection) => {
                 let collection = *collection;
                 let since = core.store.since.get(&collection).cloned();
-                can(collection, "list").then(|| list(task, collection, since, knobs))
+                can(collection, "list").then(|| list(task, collection, since, behavior))
             }
             Task::Walk(collection) => {
                 let collection = *collection;
                 let since = self.walks.entry(collection).or_default().since.clone();
-                can(collection, "list").then(|| list(task, collection, since, knobs))
+                can(collection, "list").then(|| list(task, collection, since, behavior))
             }
             Task::Compare(collection) => {
                 if let Some(walk) = self.walks.remove(collection) {
-                    let mut findings = Findings::about(&format!("{collection}.list"));
-                    compare(core, *collection, &walk, &mut findings);
-                    self.run.findings.extend(findings.finish());
+                    let mut violations = Violations::about(&format!("{collection}.list"));
+                    compare(core, *collection, &walk, &mut violations);
+                    self.run.violations.extend(violations.finish());
                 }
                 None
             }
             Task::Resolve => {
-                self.resolve(core, knobs);
+                self.resolve(core, behavior);
                 None
             }
             Task::Judge => {
@@ -162,7 +162,7 @@ impl Crawl {
                 None
             }
             Task::Job(number) | Task::Repeat(number) => {
-                let (action, params, needs) = writes::send(core, *number, matches!(task, Task::Repeat(_)), knobs)?;
+                let (action, params, needs) = writes::send(core, *number, matches!(task, Task::Repeat(_)), behavior)?;
                 Some(Ask { task, action, params: Some(params), needs })
             }
         }
@@ -172,31 +172,31 @@ impl Crawl {
     pub(crate) fn answered(
         &mut self,
         core: &mut Core,
-        knobs: &DigitalKnobs,
+        behavior: &DigitalBehavior,
         ask: Ask,
         answered: &Answered,
         took: Duration,
     ) {
-        let mut findings = Findings::about(&ask.action);
-        let said = read(answered, &core.signer, knobs, ask.needs, &mut findings);
+        let mut violations = Violations::about(&ask.action);
+        let said = read(answered, &core.signer, behavior, ask.needs, &mut violations);
         let outcome = match (&ask.task, said) {
-            (Task::Info { run }, said) => self.info(core, said, *run, &mut findings),
-            (Task::List(collection), Ok(said)) => self.listed(core, knobs, *collection, &said, &mut findings),
+            (Task::Info { run }, said) => self.info(core, said, *run, &mut violations),
+            (Task::List(collection), Ok(said)) => self.listed(core, behavior, *collection, &said, &mut violations),
             (Task::List(_), Err(failed)) => {
-                self.list_failed(knobs);
+                self.list_failed(behavior);
                 Err(failed.why)
             }
-            (Task::Walk(collection), Ok(said)) => self.walked(core, knobs, *collection, &said),
+            (Task::Walk(collection), Ok(said)) => self.walked(core, behavior, *collection, &said),
             (Task::Walk(collection), Err(failed)) => {
                 // An incomplete walk cannot be compared.
                 self.walks.remove(collection);
                 Err(failed.why)
             }
-            (Task::Show(collection, id), Ok(said)) => self.shown(core, *collection, id, &said, &mut findings),
+            (Task::Show(collection, id), Ok(said)) => self.shown(core, *collection, id, &said, &mut violations),
             (Task::Show(..), Err(failed)) => Err(failed.why),
             (Task::Job(number) | Task::Repeat(number), said) => {
                 let repeated = matches!(ask.task, Task::Repeat(_));
-                writes::answered(core, knobs, *number, repeated, said, &mut findings)
+                writes::answered(core, behavior, *number, repeated, said, &mut violations)
             }
             // These send nothing.
             (Task::Resolve | Task::Judge | Task::Outbox | Task::Compare(_), _) => Ok(String::new()),
@@ -206,7 +206,7 @@ impl Crawl {
             Err(why) => (false, format!("failed: {why}")),
         };
         let status = answered.as_ref().ok().map(|answer| answer.status);
-        let findings = findings.finish();
+        let violations = violations.finish();
         self.run.steps.push(Step {
             action: ask.action,
             params: ask.params,
@@ -214,7 +214,7 @@ impl Crawl {
             took,
             outcome,
             succeeded,
-            findings,
+            violations,
         });
     }
 
@@ -223,10 +223,10 @@ impl Crawl {
         core: &mut Core,
         said: Result<Said, Failed>,
         run: bool,
-        findings: &mut Findings,
+        violations: &mut Violations,
     ) -> Result<String, String> {
         let caps = match said {
-            Ok(Said::Json(value)) => Capabilities::read(&value, findings).ok_or("the answer is unusable".to_owned()),
+            Ok(Said::Json(value)) => Capabilities::read(&value, violations).ok_or("the answer is unusable".to_owned()),
             Ok(Said::Nothing) => Err("the answer is empty".to_owned()),
             Err(failed) => Err(failed.why),
         };
@@ -249,10 +249,10 @@ impl Crawl {
         Ok(if listed.is_empty() { "it can do nothing".into() } else { listed.join("; ") })
     }
 
-    fn list_failed(&mut self, knobs: &DigitalKnobs) {
+    fn list_failed(&mut self, behavior: &DigitalBehavior) {
         self.failed = true;
         self.pages = 0;
-        if knobs.failed_list_ends_run {
+        if behavior.failed_list_ends_run {
             self.plan.clear();
             self.run.end = RunEnd::Aborted;
         }
@@ -261,22 +261,22 @@ impl Crawl {
     fn listed(
         &mut self,
         core: &mut Core,
-        knobs: &DigitalKnobs,
+        behavior: &DigitalBehavior,
         collection: CollectionName,
         said: &Said,
-        findings: &mut Findings,
+        violations: &mut Violations,
     ) -> Result<String, String> {
         let since = core.store.since.get(&collection).cloned();
         let caps = core.caps.clone().unwrap_or_default();
-        let page = match read_page(collection, said, &caps, since.as_deref(), findings) {
+        let page = match read_page(collection, said, &caps, since.as_deref(), violations) {
             Ok(page) => page,
             Err(why) => {
-                self.list_failed(knobs);
+                self.list_failed(behavior);
                 return Err(why);
             }
         };
-        again(&page, &core.store, collection, since.as_deref(), findings);
-        let imported = self.import(core, collection, &page, findings);
+        again(&page, &core.store, collection, since.as_deref(), violations);
+        let imported = self.import(core, collection, &page, violations);
         let page_size = page.items.len();
         self.pages += 1;
         let goes_on = page.first.as_ref().is_some_and(|first| Some(first) != since.as_ref());
@@ -284,12 +284,12 @@ impl Crawl {
             core.store.since.insert(collection, first);
             core.store.page.insert(collection, page.ids);
         }
-        if goes_on && knobs.all_pages && self.pages < knobs.page_cap {
+        if goes_on && behavior.all_pages && self.pages < behavior.page_cap {
             self.plan.push_front(Task::List(collection));
         } else {
-            if goes_on && knobs.all_pages {
+            if goes_on && behavior.all_pages {
                 let why = format!("the list has not ended after {} pages", self.pages);
-                findings.add(Rule::Endless, None, why);
+                violations.add(Rule::Endless, None, why);
             }
             self.pages = 0;
         }
@@ -304,11 +304,11 @@ impl Crawl {
         core: &mut Core,
         collection: CollectionName,
         page: &Page<'_>,
-        findings: &mut Findings,
+        violations: &mut Violations,
     ) -> Vec<String> {
         let mut new = Vec::new();
         for (id, content) in page.items.iter().rev() {
-            writes::compare_listed(core, collection, id, content, findings);
+            writes::compare_listed(core, collection, id, content, violations);
             let is_known = core.store.get(collection, id).is_some();
             let kept = core.store.put(collection, id, Origin::Listed, content);
             kept.listed += 1;
@@ -334,7 +334,7 @@ impl Crawl {
     }
 
     /// Queues a show for each unknown reference.
-    fn resolve(&mut self, core: &Core, knobs: &DigitalKnobs) {
+    fn resolve(&mut self, core: &Core, behavior: &DigitalBehavior) {
         self.pointers.retain(|pointer| !pointer.is_resolved(core));
         let caps = core.caps.as_ref();
         let mut shows: Vec<(CollectionName, String)> = Vec::new();
@@ -342,7 +342,7 @@ impl Crawl {
             let collection = pointer.collection();
             let show = (collection, pointer.to.clone());
             let can = caps.is_some_and(|caps| caps.can(collection, "show"));
-            if knobs.show_unknown && can && self.shows < SHOWS && !shows.contains(&show) {
+            if behavior.show_unknown && can && self.shows < SHOWS && !shows.contains(&show) {
                 self.shows += 1;
                 shows.push(show);
             }
@@ -357,7 +357,7 @@ impl Crawl {
                 continue;
             }
             let (collection, id) = &pointer.from;
-            let mut findings = Findings::about(&format!("{collection}.list"));
+            let mut violations = Violations::about(&format!("{collection}.list"));
             let (rule, of) = match pointer.field {
                 "thread_id" => (Rule::ThreadUnresolved, "no thread"),
                 _ => (Rule::ReplyUnresolved, "no content"),
@@ -365,24 +365,24 @@ impl Crawl {
             let why = format!("{} is {:?}, but the run found {of} with this id", pointer.field, pointer.to);
             // A failed list may have contained it.
             let severity = if self.failed { Severity::Warning } else { rule.severity() };
-            findings.add_as(severity, rule, Some(id), why);
-            self.run.findings.extend(findings.finish());
+            violations.add_as(severity, rule, Some(id), why);
+            self.run.violations.extend(violations.finish());
         }
     }
 
     fn walked(
         &mut self,
         core: &Core,
-        knobs: &DigitalKnobs,
+        behavior: &DigitalBehavior,
         collection: CollectionName,
         said: &Said,
     ) -> Result<String, String> {
         let mut walk = self.walks.remove(&collection).unwrap_or_default();
         let caps = core.caps.clone().unwrap_or_default();
-        // Findings about single contents were recorded when they first arrived.
-        let mut aside = Findings::about("");
+        // Violations about single contents were recorded when they first arrived.
+        let mut aside = Violations::about("");
         let page = read_page(collection, said, &caps, walk.since.as_deref(), &mut aside)?;
-        let goes_on = page.first.is_some() && page.first != walk.since && walk.pages < knobs.page_cap;
+        let goes_on = page.first.is_some() && page.first != walk.since && walk.pages < behavior.page_cap;
         walk.add(&page);
         if goes_on {
             self.plan.push_front(Task::Walk(collection));
@@ -398,7 +398,7 @@ impl Crawl {
         collection: CollectionName,
         id: &str,
         said: &Said,
-        findings: &mut Findings,
+        violations: &mut Violations,
     ) -> Result<String, String> {
         let content = match said {
             Said::Nothing => return Ok(format!("no content {id}")),
@@ -406,7 +406,7 @@ impl Crawl {
             Said::Json(Value::Object(content)) => content,
             Said::Json(other) => {
                 let why = format!("the answer is {}, not a content", crate::checks::kind(other));
-                findings.add(Rule::ShowShape, Some(id), why.clone());
+                violations.add(Rule::ShowShape, Some(id), why.clone());
                 return Err(why);
             }
         };
@@ -414,12 +414,12 @@ impl Crawl {
         if given.as_deref() != Some(id) {
             let given = given.map_or("no id".to_owned(), |given| format!("the id {given:?}"));
             let why = format!("the content {id:?} was requested, but the answer has {given}");
-            findings.add(Rule::ShowOther, Some(id), why.clone());
+            violations.add(Rule::ShowOther, Some(id), why.clone());
             return Err(why);
         }
         let caps = core.caps.clone().unwrap_or_default();
         let item = crate::checks::Item { collection, caps: &caps, object: content };
-        if item.check(Some(id), findings) {
+        if item.check(Some(id), violations) {
             core.store.put(collection, id, Origin::Shown, content);
             Ok(format!("shown {id}"))
         } else {
@@ -442,10 +442,10 @@ impl Pointer {
     }
 }
 
-fn list(task: Task, collection: CollectionName, since: Option<String>, knobs: &DigitalKnobs) -> Ask {
+fn list(task: Task, collection: CollectionName, since: Option<String>, behavior: &DigitalBehavior) -> Ask {
     let params = match since {
         Some(since) => Some(object(json!({ "since_id": since }))),
-        None => knobs.empty_params.then(Map::new),
+        None => behavior.empty_params.then(Map::new),
     };
     Ask { task, action: format!("{collection}.list"), params, needs: Needs::Json }
 }

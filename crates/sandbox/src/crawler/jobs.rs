@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::store::Store;
+use crate::behavior::DigitalBehavior;
 use crate::checks::Capabilities;
 use crate::checks::reply_to;
-use crate::knobs::DigitalKnobs;
 use ringcentral_events::digital::{CollectionName, Date, Format};
 use ringcentral_events::{Error, ErrorKind, Result};
 
@@ -166,10 +166,10 @@ impl Write {
         params
     }
 
-    pub(crate) fn wire_name(&self, knobs: &DigitalKnobs) -> String {
+    pub(crate) fn wire_name(&self, behavior: &DigitalBehavior) -> String {
         let action = self.action();
         match action.strip_suffix(".delete") {
-            Some(collection) if knobs.destroy => format!("{collection}.destroy"),
+            Some(collection) if behavior.destroy => format!("{collection}.destroy"),
             _ => action,
         }
     }
@@ -279,12 +279,12 @@ impl Job {
 mod tests {
     use super::super::store::Origin;
     use super::*;
-    use crate::checks::Findings;
+    use crate::checks::Violations;
 
     fn caps(options: &[&str]) -> Capabilities {
         let objects = json!({ "messages": ["create", "reply", "delete", "spam"], "threads": ["create"] });
         let answer = json!({ "objects": objects, "options": options });
-        Capabilities::read(&answer, &mut Findings::about("x")).unwrap()
+        Capabilities::read(&answer, &mut Violations::about("x")).unwrap()
     }
 
     fn job(write: Write) -> Job {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+use crate::behavior::DigitalBehavior;
 use crate::checks::{field, id_of};
 use crate::clock::later;
-use crate::knobs::DigitalKnobs;
 
 const RECEIVED: usize = 10_000;
 /// The documented minimum time between two `typing.start` of one thread (digital-source.md §11).
@@ -59,9 +59,9 @@ impl Realtime {
         }
     }
 
-    pub(crate) fn spend(&mut self, knobs: &DigitalKnobs, now: Instant) -> Result<(), Refusal> {
-        let Some(limit) = knobs.send_limit else { return Ok(()) };
-        while self.requests.front().is_some_and(|&at| later(at, knobs.send_window) <= now) {
+    pub(crate) fn spend(&mut self, behavior: &DigitalBehavior, now: Instant) -> Result<(), Refusal> {
+        let Some(limit) = behavior.send_limit else { return Ok(()) };
+        while self.requests.front().is_some_and(|&at| later(at, behavior.send_window) <= now) {
             self.requests.pop_front();
         }
         if self.requests.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use super::core::Core;
 use super::realtime::{Received, Refusal, refused};
 use super::store::Origin;
-use crate::checks::{Capabilities, Findings, Item, check_user, id_of, wrong_structure};
-use crate::knobs::DigitalKnobs;
+use crate::behavior::DigitalBehavior;
+use crate::checks::{Capabilities, Item, Violations, check_user, id_of, wrong_structure};
 use ringcentral_events::digital::CollectionName;
 
 /// Length of the title of a thread created from a message, in characters.
@@ -26,15 +26,15 @@ pub(crate) fn parse(body: &[u8]) -> Result<(String, Map<String, Value>), Refusal
 /// Performs an action, or returns why it is refused.
 pub(crate) fn receive(
     core: &mut Core,
-    knobs: &DigitalKnobs,
+    behavior: &DigitalBehavior,
     action: &str,
     params: &Map<String, Value>,
     now: Instant,
 ) -> Result<(), Refusal> {
-    core.realtime.spend(knobs, now)?;
+    core.realtime.spend(behavior, now)?;
     let caps = core.caps.clone().unwrap_or_default();
     let declared = |declared: bool| {
-        if declared || !knobs.check_declared { Ok(()) } else { refused(422, "Invalid action") }
+        if declared || !behavior.check_declared { Ok(()) } else { refused(422, "Invalid action") }
     };
     let mut shown = params.clone();
     match action {
@@ -48,7 +48,7 @@ pub(crate) fn receive(
             shown = Map::from_iter([("id".to_owned(), json!(id))]);
         }
         "users.create" => {
-            if !check_user(params, "user", None, &mut Findings::about(action)) {
+            if !check_user(params, "user", None, &mut Violations::about(action)) {
                 return refused(422, "Invalid resource format");
             }
             core.store.put_user(params);
@@ -79,7 +79,7 @@ fn content(
     if let Some(why) = wrong_structure(params, caps) {
         return refused(422, why);
     }
-    let whole = (Item { collection, caps, object: params }).check(Some(&id), &mut Findings::about(""));
+    let whole = (Item { collection, caps, object: params }).check(Some(&id), &mut Violations::about(""));
     if !whole {
         return refused(422, "Invalid resource format");
     }
@@ -111,7 +111,7 @@ mod tests {
             "objects": { "messages": ["list"], "threads": ["list"], "status": ["mark_as_read"] },
             "options": ["view.messaging", "messages.text", "messaging.typing_indicator", "threads.no_content"],
         });
-        core.caps = Capabilities::read(&answer, &mut Findings::about(""));
+        core.caps = Capabilities::read(&answer, &mut Violations::about(""));
         core
     }
 
@@ -168,11 +168,11 @@ mod tests {
             ),
         ] {
             let outcome =
-                receive(&mut core(), &DigitalKnobs::default(), action, &object(params.clone()), Instant::now());
+                receive(&mut core(), &DigitalBehavior::default(), action, &object(params.clone()), Instant::now());
             assert_eq!(outcome, refused(422, want), "{action} {params}");
         }
         let mut bare = core();
-        bare.caps = Capabilities::read(&json!({ "objects": { "messages": ["list"] } }), &mut Findings::about(""));
+        bare.caps = Capabilities::read(&json!({ "objects": { "messages": ["list"] } }), &mut Violations::about(""));
         for (action, params, want) in [
             (
                 "messages.create",
@@ -183,20 +183,21 @@ mod tests {
             ("status.mark_as_read", json!({ "id": "m-1" }), "Invalid action"),
             ("threads.create", json!({ "id": "t-1", "title": "x" }), "Invalid action"),
         ] {
-            let outcome = receive(&mut bare, &DigitalKnobs::default(), action, &object(params), Instant::now());
+            let outcome = receive(&mut bare, &DigitalBehavior::default(), action, &object(params), Instant::now());
             assert_eq!(outcome, refused(422, want), "{action}");
         }
-        let knobs = DigitalKnobs { check_declared: false, ..DigitalKnobs::default() };
-        let read = receive(&mut bare, &knobs, "status.mark_as_read", &object(json!({ "id": "m-1" })), Instant::now());
-        assert_eq!(read, Ok(()), "the knob");
+        let behavior = DigitalBehavior { check_declared: false, ..DigitalBehavior::default() };
+        let read =
+            receive(&mut bare, &behavior, "status.mark_as_read", &object(json!({ "id": "m-1" })), Instant::now());
+        assert_eq!(read, Ok(()), "the setting");
     }
 
     #[test]
     fn contents_are_stored_by_id_and_a_message_creates_its_thread() {
-        let (mut core, knobs, now) = (core(), DigitalKnobs::default(), Instant::now());
+        let (mut core, behavior, now) = (core(), DigitalBehavior::default(), Instant::now());
         for body in ["Hello", "Hello again"] {
             let params = object(message(json!({ "body": body })));
-            assert_eq!(receive(&mut core, &knobs, "messages.create", &params, now), Ok(()));
+            assert_eq!(receive(&mut core, &behavior, "messages.create", &params, now), Ok(()));
         }
         let kept = core.store.all(CollectionName::Messages);
         assert_eq!((kept.len(), kept[0].text("body"), kept[0].origin), (1, Some("Hello again"), Origin::Pushed));
@@ -208,10 +209,10 @@ mod tests {
 
     #[test]
     fn typing_is_accepted_once_per_gap_and_thread() {
-        let (mut core, knobs, now) = (core(), DigitalKnobs::default(), Instant::now());
+        let (mut core, behavior, now) = (core(), DigitalBehavior::default(), Instant::now());
         let mut send = |action: &str, thread: &str, after: u64| {
             let params = object(json!({ "thread_id": thread, "in_reply_to_id": "m-1", "preview": "x" }));
-            receive(&mut core, &knobs, action, &params, now + Duration::from_millis(after))
+            receive(&mut core, &behavior, action, &params, now + Duration::from_millis(after))
         };
         assert_eq!(send("typing.start", "t-1", 0), Ok(()));
         assert_eq!(send("typing.start", "t-1", 1999).unwrap_err().status, 429);
@@ -222,13 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn the_knob_limits_requests_in_a_sliding_window() {
-        let knobs =
-            DigitalKnobs { send_limit: Some(2), send_window: Duration::from_secs(10), ..DigitalKnobs::default() };
+    fn the_setting_limits_requests_in_a_sliding_window() {
+        let behavior =
+            DigitalBehavior { send_limit: Some(2), send_window: Duration::from_secs(10), ..DigitalBehavior::default() };
         let (mut core, now) = (core(), Instant::now());
         let mut send = |after: u64| {
             let params = object(message(json!({})));
-            receive(&mut core, &knobs, "messages.create", &params, now + Duration::from_secs(after))
+            receive(&mut core, &behavior, "messages.create", &params, now + Duration::from_secs(after))
                 .map_err(|r| r.status)
         };
         assert_eq!(

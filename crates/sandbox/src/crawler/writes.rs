@@ -5,17 +5,17 @@ use serde_json::{Map, Value};
 use super::core::Core;
 use super::jobs::{Job, Write};
 use super::store::Origin;
+use crate::behavior::DigitalBehavior;
 use crate::checks::id_of;
 use crate::checks::{Failed, Needs, Said};
-use crate::checks::{Findings, Rule};
+use crate::checks::{Rule, Violations};
 use crate::checks::{is_empty, kind};
-use crate::knobs::DigitalKnobs;
 use ringcentral_events::digital::CollectionName;
 
 type Sent = (String, Map<String, Value>, Needs);
 
 /// The action of a job; `None` if it must not be sent now.
-pub(crate) fn send(core: &mut Core, number: usize, repeated: bool, knobs: &DigitalKnobs) -> Option<Sent> {
+pub(crate) fn send(core: &mut Core, number: usize, repeated: bool, behavior: &DigitalBehavior) -> Option<Sent> {
     let Core { caps, jobs, store, .. } = core;
     let caps = caps.as_ref()?;
     let job = jobs.get_mut(number)?;
@@ -30,37 +30,37 @@ pub(crate) fn send(core: &mut Core, number: usize, repeated: bool, knobs: &Digit
         job.attempts += 1;
     }
     let needs = if job.write.collection.is_none() { Needs::Success } else { Needs::Json };
-    Some((job.write.wire_name(knobs), params, needs))
+    Some((job.write.wire_name(behavior), params, needs))
 }
 
 /// Handles the answer to a job.
 pub(crate) fn answered(
     core: &mut Core,
-    knobs: &DigitalKnobs,
+    behavior: &DigitalBehavior,
     number: usize,
     repeated: bool,
     said: Result<Said, Failed>,
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) -> Result<String, String> {
     let Some(job) = core.jobs.get_mut(number) else { return Err("unknown write".into()) };
     job.busy = false;
     let job = job.clone();
     let (why, fatal) = match said {
-        Ok(said) => match refusal(&said, findings) {
-            None => return succeeded(core, &job, repeated, &said, findings, knobs),
+        Ok(said) => match refusal(&said, violations) {
+            None => return succeeded(core, &job, repeated, &said, violations, behavior),
             Some((why, fatal)) => (why, fatal),
         },
         Err(failed) => (failed.why, false),
     };
     if repeated {
-        findings.add(
+        violations.add(
             Rule::RepeatRefused,
             target(&job),
             format!("the write succeeded before, but is refused now: {why}"),
         );
     } else if let Some(job) = core.jobs.get_mut(number) {
         // Writes without a content are sent once: by the next run they are outdated.
-        job.fail(why.clone(), fatal || job.write.collection.is_none(), knobs.attempts);
+        job.fail(why.clone(), fatal || job.write.collection.is_none(), behavior.attempts);
         return Err(format!("{why} ({})", job.status.as_str()));
     }
     Err(why)
@@ -71,20 +71,24 @@ fn target(job: &Job) -> Option<&str> {
 }
 
 /// Reads `{"error":{"fatal":…,"message":…}}`: the reason and whether it is permanent.
-fn refusal(said: &Said, findings: &mut Findings) -> Option<(String, bool)> {
+fn refusal(said: &Said, violations: &mut Violations) -> Option<(String, bool)> {
     let Said::Json(Value::Object(object)) = said else { return None };
     let error = object.get("error").filter(|error| !is_empty(error))?;
     let Value::Object(error) = error else {
-        findings.add(Rule::ErrorShape, None, format!("error is {}, not an object with fatal and message", kind(error)));
+        violations.add(
+            Rule::ErrorShape,
+            None,
+            format!("error is {}, not an object with fatal and message", kind(error)),
+        );
         return Some((error.as_str().unwrap_or("an error").to_owned(), false));
     };
     let fatal = error.get("fatal");
     if !fatal.is_some_and(Value::is_boolean) {
-        findings.add(Rule::ErrorShape, None, "error.fatal is not a boolean");
+        violations.add(Rule::ErrorShape, None, "error.fatal is not a boolean");
     }
     let message = error.get("message").and_then(Value::as_str);
     if message.is_none() {
-        findings.add(Rule::ErrorShape, None, "error.message is not a text");
+        violations.add(Rule::ErrorShape, None, "error.message is not a text");
     }
     Some((message.unwrap_or("an error").to_owned(), fatal == Some(&Value::Bool(true))))
 }
@@ -94,8 +98,8 @@ fn succeeded(
     job: &Job,
     repeated: bool,
     said: &Said,
-    findings: &mut Findings,
-    knobs: &DigitalKnobs,
+    violations: &mut Violations,
+    behavior: &DigitalBehavior,
 ) -> Result<String, String> {
     let Some(collection) = job.write.collection else {
         done(core, job, None);
@@ -110,27 +114,27 @@ fn succeeded(
                 Said::Nothing => "nothing",
             };
             let why = format!("the answer is {what}, not the content");
-            findings.add(shape_rule(&job.write), target(job), why.clone());
-            return unusable(core, job, repeated, why, create, knobs);
+            violations.add(shape_rule(&job.write), target(job), why.clone());
+            return unusable(core, job, repeated, why, create, behavior);
         }
     };
     let given = id_of(content.get("id"));
     if let Some((id, false)) = &given {
-        findings.add(Rule::IdForm, Some(id), "the id of the answer is a number, not a text");
+        violations.add(Rule::IdForm, Some(id), "the id of the answer is a number, not a text");
     }
     let given = given.map(|(id, _)| id);
     if create {
         let Some(id) = given else {
             let why = "the answer has no id".to_owned();
-            findings.add(Rule::CreateShape, None, why.clone());
-            return unusable(core, job, repeated, why, true, knobs);
+            violations.add(Rule::CreateShape, None, why.clone());
+            return unusable(core, job, repeated, why, true, behavior);
         };
-        return Ok(created(core, job, collection, &id, repeated, content, findings));
+        return Ok(created(core, job, collection, &id, repeated, content, violations));
     }
     let asked = job.write.id().unwrap_or_default().to_owned();
     if given.as_deref() != Some(&*asked) {
         let given = given.map_or("no id".to_owned(), |given| format!("the id {given:?}"));
-        findings.add(
+        violations.add(
             shape_rule(&job.write),
             Some(&asked),
             format!("the write concerns {asked:?}, but the answer has {given}"),
@@ -151,14 +155,14 @@ fn unusable(
     repeated: bool,
     why: String,
     create: bool,
-    knobs: &DigitalKnobs,
+    behavior: &DigitalBehavior,
 ) -> Result<String, String> {
     if !create {
         done(core, job, None);
         return Ok(format!("{}, by its status", past(&job.write)));
     }
     if let (false, Some(job)) = (repeated, core.jobs.get_mut(job.number)) {
-        job.fail(why.clone(), false, knobs.attempts);
+        job.fail(why.clone(), false, behavior.attempts);
     }
     Err(why)
 }
@@ -177,25 +181,25 @@ fn created(
     id: &str,
     repeated: bool,
     content: &Map<String, Value>,
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) -> String {
     if let (true, Some(first)) = (repeated, job.id.as_deref()) {
         if first != id {
             let why = format!("the create got the id {first:?} before, but gets {id:?} now");
-            findings.add(Rule::CreateIdChanged, Some(id), why);
+            violations.add(Rule::CreateIdChanged, Some(id), why);
         }
         return format!("answered again with {id}");
     }
     let echoes = job.write.reply_to().as_deref() == Some(id);
     if echoes {
         let why = "the new content has the id of the content it replies to, so the platform merges the two";
-        findings.add(Rule::CreateEchoes, Some(id), why);
+        violations.add(Rule::CreateEchoes, Some(id), why);
     }
     let taken = core.store.get(collection, id);
     // A content that arrived after the first attempt may be this very one.
     let is_taken = taken.is_some_and(|taken| taken.content_id != job.content_id && Some(taken.sequence) <= job.mark);
     if is_taken && !echoes {
-        findings.add(Rule::CreateIdTaken, Some(id), "the new content has the id of another content");
+        violations.add(Rule::CreateIdTaken, Some(id), "the new content has the id of another content");
     }
     done(core, job, Some(id.to_owned()));
     if is_taken {
@@ -232,11 +236,11 @@ pub(crate) fn compare_listed(
     collection: CollectionName,
     id: &str,
     content: &Map<String, Value>,
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) {
     let Some(kept) = core.store.get(collection, id) else { return };
     if kept.deleted {
-        findings.add(Rule::DeletedListed, Some(id), "the content was deleted, but is listed");
+        violations.add(Rule::DeletedListed, Some(id), "the content was deleted, but is listed");
     }
     let Some(content_id) = &kept.content_id else { return };
     let job = core.jobs.iter().find(|job| job.content_id.as_ref() == Some(content_id));
@@ -245,7 +249,7 @@ pub(crate) fn compare_listed(
     if wrote != listed {
         let (wrote, listed) = (wrote.chars().count(), listed.chars().count());
         let why = format!("the listed body of {listed} characters differs from the written one of {wrote}");
-        findings.add(Rule::CreateBodyChanged, Some(id), why);
+        violations.add(Rule::CreateBodyChanged, Some(id), why);
     }
 }
 

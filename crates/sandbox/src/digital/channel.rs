@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::send;
-use super::target::{Reach, SourceAt};
+use super::target::{SourceAt, Target};
 use crate::Sandbox;
-use crate::checks::{self, Answered, Capabilities, Finding, Findings, Lost, Rule, Run, RunEnd};
+use crate::behavior::{DigitalBehavior, SignatureIn};
+use crate::checks::{self, Answered, Capabilities, Lost, Rule, Run, RunEnd, Violation, Violations};
 use crate::clock::later;
 use crate::crawler::{Ask, Core, Crawl, Imported, Job, Received, Task, Write};
-use crate::knobs::{DigitalKnobs, SignatureIn};
 use crate::shared::Shared;
 use crate::state::State;
 use ringcentral_events::Secret;
@@ -37,7 +37,7 @@ pub struct DigitalChannel {
 
 struct Inner {
     shared: Arc<Shared>,
-    reach: Reach,
+    target: Target,
     source_id: String,
     send_url: String,
     /// Serializes the runs.
@@ -85,8 +85,8 @@ impl Sandbox {
 
 impl DigitalChannel {
     fn open(shared: &Arc<Shared>, base_url: &str, at: SourceAt, signer: Signer) -> Result<Self> {
-        let limit = shared.lock().ctx.knobs.digital.answer_limit;
-        let reach = Reach::new(at, limit)?;
+        let limit = shared.lock().ctx.behavior.digital.answer_limit;
+        let target = Target::new(at, limit)?;
         let source_id = shared.update(|state| {
             let source_id = format!("{:024x}", state.ctx.rng.u128(..) >> 32);
             state.digital.0.insert(source_id.clone(), Core::new(signer));
@@ -94,7 +94,7 @@ impl DigitalChannel {
         });
         let send_url = format!("{base_url}{}{source_id}", send::PATH);
         let (shared, turn) = (Arc::clone(shared), tokio::sync::Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { shared, reach, source_id, send_url, turn }), crawl: None })
+        Ok(Self { inner: Arc::new(Inner { shared, target, source_id, send_url, turn }), crawl: None })
     }
 
     /// The channel's id on the platform, 24 hexadecimal digits.
@@ -126,7 +126,7 @@ impl DigitalChannel {
         self.inner.run().await
     }
 
-    /// Starts periodic runs: the first at once, then one after each gap ([`DigitalKnobs::faster`]),
+    /// Starts periodic runs: the first at once, then one after each gap ([`DigitalBehavior::faster`]),
     /// until the channel is dropped or [stopped](Self::stop).
     pub fn start(&mut self) {
         if self.crawl.is_none() {
@@ -216,7 +216,7 @@ impl DigitalChannel {
         self.inner.with(|core, _| core.store.since.get(&collection).cloned())
     }
 
-    /// Performs an agent's write. It is sent at once ([`DigitalKnobs::write_at_once`]); a failed
+    /// Performs an agent's write. It is sent at once ([`DigitalBehavior::write_at_once`]); a failed
     /// write is retried in the following runs, three attempts in all.
     ///
     /// # Errors
@@ -249,7 +249,7 @@ impl DigitalChannel {
         let (number, at_once) = self.inner.shared.update(|state| {
             let at = date(state);
             let content_id = format!("{:024x}", state.ctx.rng.u128(..) >> 32);
-            let at_once = state.ctx.knobs.digital.write_at_once;
+            let at_once = state.ctx.behavior.digital.write_at_once;
             let core = state.digital.0.get_mut(&self.inner.source_id);
             core.map_or((0, false), |core| (core.enqueue(write, content_id, at, unchecked), at_once))
         });
@@ -297,30 +297,34 @@ impl DigitalChannel {
         self.inner.drive(Crawl::audit()).await.finish()
     }
 
-    /// Compares the platform's contents with `ids`, the true ids of the source: one finding for
+    /// Compares the platform's contents with `ids`, the true ids of the source: one violation for
     /// each that the platform lacks.
-    pub fn missing<I: AsRef<str>>(&self, collection: CollectionName, ids: impl IntoIterator<Item = I>) -> Vec<Finding> {
-        let mut findings = Findings::about(&format!("{collection}.list"));
+    pub fn missing<I: AsRef<str>>(
+        &self,
+        collection: CollectionName,
+        ids: impl IntoIterator<Item = I>,
+    ) -> Vec<Violation> {
+        let mut violations = Violations::about(&format!("{collection}.list"));
         for id in ids {
             let id = id.as_ref();
             if self.content(collection, id).is_none() {
-                findings.add(Rule::ListLost, Some(id), "the source has it, and no list gave it");
+                violations.add(Rule::ListLost, Some(id), "the source has it, and no list gave it");
             }
         }
-        findings.finish()
+        violations.finish()
     }
 
     /// Sends forged, malformed and unusual requests, which the source must refuse or accept. They
     /// write nothing.
-    pub async fn probe(&self) -> Run {
+    pub async fn check_requests(&self) -> Run {
         let mut run = Run::new(0);
         let signer = self.inner.with(|core, _| core.signer.clone());
-        for probe in checks::all() {
-            let (knobs, at) = self.inner.shared.update(|state| (state.ctx.knobs.digital.clone(), date(state)));
-            let request = probe.request(&signer, at, &self.inner.reach.address());
+        for check in checks::all() {
+            let (behavior, at) = self.inner.shared.update(|state| (state.ctx.behavior.digital.clone(), date(state)));
+            let request = check.request(&signer, at, &self.inner.target.address());
             let started = Instant::now();
-            let answered = self.inner.reach.exchange(request, &knobs).await;
-            run.steps.push(probe.judge(&answered, started.elapsed()));
+            let answered = self.inner.target.exchange(request, &behavior).await;
+            run.steps.push(check.judge(&answered, started.elapsed()));
         }
         run
     }
@@ -328,12 +332,12 @@ impl DigitalChannel {
 
 impl Inner {
     /// Reads or changes the channel's state. A removed channel is empty.
-    fn with<R>(&self, look: impl FnOnce(&mut Core, &DigitalKnobs) -> R) -> R {
+    fn with<R>(&self, look: impl FnOnce(&mut Core, &DigitalBehavior) -> R) -> R {
         let state = &mut *self.shared.lock();
-        let knobs = state.ctx.knobs.digital.clone();
+        let behavior = state.ctx.behavior.digital.clone();
         match state.digital.0.get_mut(&self.source_id) {
-            Some(core) => look(core, &knobs),
-            None => look(&mut gone(), &knobs),
+            Some(core) => look(core, &behavior),
+            None => look(&mut gone(), &behavior),
         }
     }
 
@@ -362,11 +366,11 @@ impl Inner {
         let crawl = self.drive(Crawl::run(number)).await;
         let failed = crawl.has_failed();
         let run = crawl.finish();
-        tracing::debug!(number, end = ?run.end, findings = run.findings().count(), "a run of the sandbox's crawler");
+        tracing::debug!(number, end = ?run.end, violations = run.violations().count(), "a run of the sandbox's crawler");
         self.shared.update(|state| {
-            let knobs = state.ctx.knobs.digital.clone();
+            let behavior = state.ctx.behavior.digital.clone();
             if let Some(core) = state.digital.0.get_mut(&self.source_id) {
-                core.ran(run.clone(), failed, &knobs);
+                core.ran(run.clone(), failed, &behavior);
             }
         });
         run
@@ -375,7 +379,7 @@ impl Inner {
     async fn keep_crawling(&self) {
         loop {
             self.run().await;
-            let gap = self.with(|core, knobs| core.gap(knobs));
+            let gap = self.with(|core, behavior| core.gap(behavior));
             let (due, real) = {
                 let state = self.shared.lock();
                 let due = later(state.ctx.moment().now, gap);
@@ -390,23 +394,23 @@ impl Inner {
         loop {
             let next = self.shared.update(|state| {
                 let at = date(state);
-                let knobs = state.ctx.knobs.digital.clone();
+                let behavior = state.ctx.behavior.digital.clone();
                 let core = state.digital.0.get_mut(&self.source_id)?;
-                let ask = crawl.next(core, &knobs)?;
-                let request = request(&ask, &core.signer, at, &self.reach.address(), &knobs);
-                Some((ask, request, knobs))
+                let ask = crawl.next(core, &behavior)?;
+                let request = request(&ask, &core.signer, at, &self.target.address(), &behavior);
+                Some((ask, request, behavior))
             });
-            let Some((ask, request, knobs)) = next else { return crawl };
+            let Some((ask, request, behavior)) = next else { return crawl };
             let started = Instant::now();
             let under_way = UnderWay { inner: self, job: job_of(&ask) };
-            let mut answered: Answered = self.reach.exchange(request, &knobs).await;
+            let mut answered: Answered = self.target.exchange(request, &behavior).await;
             let took = started.elapsed();
             if under_way.job.is_some() && self.with(|core, _| core.loses()) {
                 answered = Err(Lost::Scripted);
             }
             self.shared.update(|state| {
                 if let Some(core) = state.digital.0.get_mut(&self.source_id) {
-                    crawl.answered(core, &knobs, ask, &answered, took);
+                    crawl.answered(core, &behavior, ask, &answered, took);
                 }
             });
             drop(under_way);
@@ -424,11 +428,11 @@ struct UnderWay<'a> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let Some(number) = self.job else { return };
-        self.inner.with(|core, knobs| {
+        self.inner.with(|core, behavior| {
             if let Some(job) = core.jobs.get_mut(number).filter(|job| job.busy) {
                 job.busy = false;
                 if job.status.is_open() {
-                    job.fail("aborted".into(), false, knobs.attempts);
+                    job.fail("aborted".into(), false, behavior.attempts);
                 }
             }
         });
@@ -454,10 +458,10 @@ fn date(state: &State) -> Date {
     Date::from_system(at).unwrap_or_else(Date::now)
 }
 
-fn request(ask: &Ask, signer: &Signer, at: Date, address: &Url, knobs: &DigitalKnobs) -> Request<Bytes> {
-    let body = checks::write(&ask.action, ask.params.as_ref(), at, knobs.wire);
+fn request(ask: &Ask, signer: &Signer, at: Date, address: &Url, behavior: &DigitalBehavior) -> Request<Bytes> {
+    let body = checks::write(&ask.action, ask.params.as_ref(), at, behavior.wire);
     let signature = signer.sign(&body);
-    let in_header = knobs.signature_in != SignatureIn::Query;
-    let in_query = knobs.signature_in != SignatureIn::Header;
+    let in_header = behavior.signature_in != SignatureIn::Query;
+    let in_query = behavior.signature_in != SignatureIn::Header;
     checks::post(address, body, in_header.then_some(&*signature), in_query.then_some(&*signature))
 }

@@ -4,7 +4,7 @@
 //! URL or in this process. The channel treats it as the platform does: it asks for the source's
 //! capabilities and lists new contents ([`DigitalChannel::run`], or periodically after
 //! [`DigitalChannel::start`]), lets agents write ([`DigitalChannel::write`]), and receives what the
-//! source sends to [`DigitalChannel::send_url`]. Each violation is a [`Finding`] with its [`Rule`],
+//! source sends to [`DigitalChannel::send_url`]. Each violation is a [`Violation`] with its [`Rule`],
 //! action, content and body.
 //!
 //! ```
@@ -33,9 +33,9 @@
 //!
 //! A run sends `implementation.info`; lists threads, messages and private messages; requests
 //! unknown contents that others point to (`show`); and sends the pending writes: creates, changes,
-//! deletes. Undocumented behavior is a [knob](DigitalKnobs).
+//! deletes. Undocumented behavior is a [setting](DigitalBehavior).
 //!
-//! [`DigitalChannel::audit`] and [`DigitalChannel::probe`] exist only to test a source: the
+//! [`DigitalChannel::audit`] and [`DigitalChannel::check_requests`] exist only to test a source: the
 //! platform does neither.
 
 mod channel;
@@ -44,8 +44,8 @@ mod target;
 
 pub use self::channel::{DigitalChannel, Written};
 pub use self::target::SourceAt;
-pub use crate::checks::{Capabilities, Finding, Rule, Run, RunEnd, Severity, Step};
+pub use crate::behavior::{DigitalBehavior, RefusalForm, SignatureIn, WireForm};
+pub use crate::checks::{Capabilities, Rule, Run, RunEnd, Severity, Step, Violation};
 pub use crate::crawler::{Imported, Job, Origin, Received, SyncStatus, Write};
-pub use crate::knobs::{DigitalKnobs, RefusalForm, SignatureIn, WireForm};
 
 pub(crate) use self::send::{handle, request_limit, source_of, too_large};

@@ -6,9 +6,9 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
+use crate::behavior::{DigitalBehavior, RefusalForm};
 use crate::crawler::{Refusal, parse, receive, refused};
 use crate::http::{Call, Reply, json_reply, text_reply};
-use crate::knobs::{DigitalKnobs, RefusalForm};
 use crate::shared::Shared;
 use ringcentral_events::digital::{SIGNATURE_HEADER, SIGNATURE_QUERY};
 
@@ -29,15 +29,15 @@ pub(crate) const fn request_limit() -> usize {
 
 /// The answer to a larger body.
 pub(crate) fn too_large(shared: &Shared) -> Reply {
-    let knobs = shared.lock().ctx.knobs.digital.clone();
-    reply(&knobs, &Refusal { status: 413, message: format!("Invalid request size (max: {REQUEST_LIMIT} bytes)") })
+    let behavior = shared.lock().ctx.behavior.digital.clone();
+    reply(&behavior, &Refusal { status: 413, message: format!("Invalid request size (max: {REQUEST_LIMIT} bytes)") })
 }
 
 /// Answers a request.
 pub(crate) fn handle(shared: &Arc<Shared>, call: &Call, source_id: &str) -> Reply {
-    let (signer, knobs) = {
+    let (signer, behavior) = {
         let state = shared.lock();
-        (state.digital.0.get(source_id).map(|core| core.signer.clone()), state.ctx.knobs.digital.clone())
+        (state.digital.0.get(source_id).map(|core| core.signer.clone()), state.ctx.behavior.digital.clone())
     };
     // Outside the lock: a body has up to 20 MiB.
     let taken = match signer {
@@ -54,7 +54,7 @@ pub(crate) fn handle(shared: &Arc<Shared>, call: &Call, source_id: &str) -> Repl
         shared.update(|state| {
             let now = state.ctx.moment().now;
             match state.digital.0.get_mut(source_id) {
-                Some(core) => receive(core, &state.ctx.knobs.digital, &action, &params, now),
+                Some(core) => receive(core, &state.ctx.behavior.digital, &action, &params, now),
                 None => refused(422, "Source not found"),
             }
         })
@@ -63,18 +63,18 @@ pub(crate) fn handle(shared: &Arc<Shared>, call: &Call, source_id: &str) -> Repl
         Ok(()) => text_reply(StatusCode::OK, "text/plain; charset=utf-8", "ok"),
         Err(refusal) => {
             tracing::debug!(status = refusal.status, "the sandbox's Send API refused: {}", refusal.message);
-            reply(&knobs, &refusal)
+            reply(&behavior, &refusal)
         }
     }
 }
 
-fn reply(knobs: &DigitalKnobs, refusal: &Refusal) -> Reply {
+fn reply(behavior: &DigitalBehavior, refusal: &Refusal) -> Reply {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut reply = match knobs.refusal_form {
+    let mut reply = match behavior.refusal_form {
         RefusalForm::Text => text_reply(status, "text/plain; charset=utf-8", refusal.message.clone()),
         RefusalForm::Json => json_reply(status, &json!({ "error": refusal.message })),
     };
-    if let (429, Some(seconds)) = (refusal.status, knobs.retry_after) {
+    if let (429, Some(seconds)) = (refusal.status, behavior.retry_after) {
         reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     reply

@@ -11,8 +11,8 @@ use reqwest::redirect::Policy;
 use tokio::time::timeout;
 use url::Url;
 
+use crate::behavior::DigitalBehavior;
 use crate::checks::{Answer, Answered, Lost};
-use crate::knobs::DigitalKnobs;
 use ringcentral_events::digital::SourceEndpoint;
 use ringcentral_events::{Error, ErrorKind, Result};
 
@@ -94,13 +94,13 @@ impl fmt::Debug for SourceAt {
 }
 
 /// The connections to a source.
-pub(super) struct Reach {
+pub(super) struct Target {
     at: SourceAt,
     http: reqwest::Client,
     answer_limit: usize,
 }
 
-impl Reach {
+impl Target {
     pub(super) fn new(at: SourceAt, answer_limit: usize) -> Result<Self> {
         // Redirects are returned like any response: the body was signed for one address.
         let http = reqwest::Client::builder()
@@ -120,19 +120,19 @@ impl Reach {
         self.at.address()
     }
 
-    /// Sends a request and waits for the complete response, up to the knob's timeout.
-    pub(super) async fn exchange(&self, request: Request<Bytes>, knobs: &DigitalKnobs) -> Answered {
+    /// Sends a request and waits for the complete response, up to the setting's timeout.
+    pub(super) async fn exchange(&self, request: Request<Bytes>, behavior: &DigitalBehavior) -> Answered {
         match &self.at.0 {
-            At::Url(_) => self.over_http(request, knobs).await,
+            At::Url(_) => self.over_http(request, behavior).await,
             At::Here(answers) => {
-                let response = timeout(knobs.timeout, answers(request)).await.map_err(|_| Lost::Late)?;
+                let response = timeout(behavior.timeout, answers(request)).await.map_err(|_| Lost::Late)?;
                 let (head, body) = response.into_parts();
                 Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
             }
         }
     }
 
-    async fn over_http(&self, request: Request<Bytes>, knobs: &DigitalKnobs) -> Answered {
+    async fn over_http(&self, request: Request<Bytes>, behavior: &DigitalBehavior) -> Answered {
         // Shows no more of an error: its URL may hold a secret.
         let broken = |error: reqwest::Error| {
             Lost::Broken(if error.is_connect() { "no connection" } else { "the connection broke" }.into())
@@ -150,6 +150,6 @@ impl Reach {
             let headers = std::mem::take(response.headers_mut());
             Ok(Answer { status: response.status().as_u16(), headers, body: body.freeze() })
         };
-        timeout(knobs.timeout, exchange).await.map_err(|_| Lost::Late)?
+        timeout(behavior.timeout, exchange).await.map_err(|_| Lost::Late)?
     }
 }

@@ -6,10 +6,10 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{Gateway, PATH, WsToken};
+use crate::behavior::AuthRefusal;
 use crate::clock::later;
 use crate::context::Context;
 use crate::http::{Call, Refused, Reply, empty_reply, json_reply};
-use crate::knobs::AuthRefusal;
 use crate::oauth::OAuth;
 use crate::random::token;
 
@@ -24,12 +24,12 @@ pub(crate) struct Admitted {
 
 /// `POST /restapi/oauth/wstoken` for a login.
 pub(crate) fn issue(own: &mut Gateway, ctx: &mut Context, login: u64) -> Result<Reply, Refused> {
-    if !ctx.knobs.gateway.may_connect {
+    if !ctx.behavior.gateway.may_connect {
         let message = "In order to call this API endpoint, application needs [WebSocketsSubscription] permission";
         return Err(Refused::new(403, "CMN-401", message));
     }
     let now = ctx.moment().now;
-    let ttl = ctx.knobs.gateway.wstoken_ttl;
+    let ttl = ctx.behavior.gateway.wstoken_ttl;
     let token = token(&mut ctx.rng, "U0pDV1M", 40);
     own.tokens.retain(|held| now < held.until);
     own.tokens.push(WsToken { token: token.clone(), login, until: later(now, ttl), used: false });
@@ -49,14 +49,14 @@ pub(crate) fn admit(own: &mut Gateway, ctx: &Context, oauth: &OAuth, call: &Call
     };
     let given = call.query("access_token").or_else(|| call.scheme("bearer").map(str::to_owned));
     let login = given.and_then(|given| spend(own, ctx, oauth, &given));
-    let knobs = &ctx.knobs.gateway;
+    let behavior = &ctx.behavior.gateway;
     match login {
-        None if knobs.refusal == AuthRefusal::Status401 => {
+        None if behavior.refusal == AuthRefusal::Status401 => {
             return Refused::new(401, "OAU-213", "Token not found").reply();
         }
         Some(login) => {
             let held = own.open_sockets().filter(|socket| socket.login == Some(login)).count();
-            if held >= knobs.max_connections {
+            if held >= behavior.max_connections {
                 return Refused::new(429, "CMN-301", "Too many connections of this session").reply();
             }
         }
@@ -74,7 +74,7 @@ pub(crate) fn admit(own: &mut Gateway, ctx: &Context, oauth: &OAuth, call: &Call
 /// The login of a socket token; uses the token up.
 fn spend(own: &mut Gateway, ctx: &Context, oauth: &OAuth, given: &str) -> Option<u64> {
     let now = ctx.moment().now;
-    let reuse = ctx.knobs.gateway.wstoken_reuse;
+    let reuse = ctx.behavior.gateway.wstoken_reuse;
     let held = own.tokens.iter_mut().find(|held| held.token == given && now < held.until)?;
     if std::mem::replace(&mut held.used, true) && !reuse {
         return None;

@@ -9,11 +9,11 @@ use super::requests::Later;
 use super::session::Session;
 use super::sockets::{End, MAX_OUTBOX, Out, detach, end, error};
 use super::{Gateway, PATH};
+use crate::behavior::{GatewayBehavior, TokenExpiry, WscRotation};
 use crate::clock::later;
 use crate::context::Context;
 use crate::faults::{Action, Hit};
 use crate::http::Call;
-use crate::knobs::{GatewayKnobs, TokenExpiry, WscRotation};
 use crate::oauth::OAuth;
 use crate::random::uuid;
 use crate::requests::{Operation, Service};
@@ -39,13 +39,14 @@ pub(crate) fn notify(own: &mut Gateway, ctx: &mut Context, oauth: &OAuth, subscr
 
 fn is_zombie(ctx: &Context, oauth: &OAuth, login: u64) -> bool {
     let now = ctx.moment().now;
-    ctx.knobs.gateway.token_expiry == TokenExpiry::Zombie && oauth.access_until(login).is_none_or(|until| now >= until)
+    ctx.behavior.gateway.token_expiry == TokenExpiry::Zombie
+        && oauth.access_until(login).is_none_or(|until| now >= until)
 }
 
 /// Sends a notification over a socket.
 pub(super) fn send_event(own: &mut Gateway, ctx: &mut Context, id: u64, text: String) {
     let Some(session) = own.session_of(id).map(|session| session.id) else { return };
-    let rotation = ctx.knobs.gateway.wsc_rotation;
+    let rotation = ctx.behavior.gateway.wsc_rotation;
     let wsc = if rotation == WscRotation::Notifications { new_wsc(own, ctx, session) } else { None };
     let request = uuid(&mut ctx.rng);
     let found = serde_json::from_str::<Uuid>(&text).ok().and_then(|found| found.uuid);
@@ -77,7 +78,7 @@ pub(super) fn transmit(
     hit: Option<Action>,
 ) {
     let now = ctx.moment().now;
-    let frame = styled(&ctx.knobs.gateway, frame);
+    let frame = styled(&ctx.behavior.gateway, frame);
     // A frame that a fault drops counts as sent, so that a replay of duplicates includes it.
     if let (Some(text), Some(action)) = (&event, &hit)
         && !matches!(action, Action::Twice | Action::Delay { .. })
@@ -130,10 +131,10 @@ pub(super) fn transmit(
     }
 }
 
-fn styled(knobs: &GatewayKnobs, frame: String) -> String {
-    let frame = if knobs.escape_slashes { frame::escape_slashes(&frame) } else { frame };
+fn styled(behavior: &GatewayBehavior, frame: String) -> String {
+    let frame = if behavior.escape_slashes { frame::escape_slashes(&frame) } else { frame };
     // The boundary form is not JSON and keeps its lines.
-    if knobs.pretty && !frame.contains(",--Boundary") { frame::pretty(&frame) } else { frame }
+    if behavior.pretty && !frame.contains(",--Boundary") { frame::pretty(&frame) } else { frame }
 }
 
 /// Sends a raw text to a subscription's socket or to all; returns the number of sockets.

@@ -10,22 +10,22 @@ use super::frame::{self, Wsc};
 use super::requests::{self, Later};
 use super::session::{Rules, Session, Verdict, judge};
 use super::sockets::{End, Out, detach, end, fail};
+use crate::behavior::LiveRecovery;
 use crate::clock::later;
 use crate::context::Context;
 use crate::faults::Action;
-use crate::knobs::LiveRecovery;
 use crate::requests::Operation;
 
 /// Finds or creates the session, sends `ConnectionDetails` and the missed events.
 pub(super) fn greet(own: &mut Gateway, ctx: &mut Context, id: u64) {
     let Some(socket) = own.sockets.get(&id).filter(|socket| !socket.ending) else { return };
     let (Some(login), name) = (socket.login, socket.name.clone()) else { return };
-    let knobs = &socket.limits;
+    let behavior = &socket.limits;
     let rules = Rules {
-        same_login: knobs.recovery_needs_same_login,
-        needs_subscription: knobs.recovery_needs_subscription,
-        take_over: knobs.live_recovery == LiveRecovery::TakeOver,
-        late_code: knobs.late_recovery_code.clone(),
+        same_login: behavior.recovery_needs_same_login,
+        needs_subscription: behavior.recovery_needs_subscription,
+        take_over: behavior.live_recovery == LiveRecovery::TakeOver,
+        late_code: behavior.late_recovery_code.clone(),
     };
     let moment = ctx.moment();
     let verdict = judge(&own.sessions, socket.wsc.as_deref(), login, rules, moment.now);
@@ -75,17 +75,17 @@ fn attach(own: &mut Gateway, ctx: &mut Context, id: u64, login: u64, verdict: &V
     let session = match verdict {
         Verdict::Resumed(session) => *session,
         Verdict::Fresh | Verdict::Malformed | Verdict::Failed(_) => {
-            let knobs = &ctx.knobs.gateway;
-            let sequence = if knobs.wsc_sequence_restarts { 0 } else { own.sequence };
+            let behavior = &ctx.behavior.gateway;
+            let sequence = if behavior.wsc_sequence_restarts { 0 } else { own.sequence };
             let session = own.id();
-            let (timeout, size) = (knobs.recovery_timeout, knobs.recovery_buffer_size);
+            let (timeout, size) = (behavior.recovery_timeout, behavior.recovery_buffer_size);
             own.sessions.push(Session::new(session, login, timeout, size, sequence, moment.wall));
             session
         }
     };
     let former = own.session(session).and_then(|session| session.socket);
     if let Some(former) = former {
-        let code = ctx.knobs.gateway.close_code;
+        let code = ctx.behavior.gateway.close_code;
         detach(own, ctx, former, true);
         end(own, ctx, former, End::Close(code, String::new()));
     }
@@ -110,17 +110,17 @@ pub(super) fn new_wsc(own: &mut Gateway, ctx: &mut Context, session: u64) -> Opt
 /// The body of `ConnectionDetails`.
 fn describe(own: &mut Gateway, ctx: &Context, id: u64, verdict: &Verdict) -> Value {
     let created = own.session_of(id).map(|session| session.created);
-    let format = ctx.knobs.gateway.creation_time_format;
+    let format = ctx.behavior.gateway.creation_time_format;
     let created = created.map(|created| ctx.write_time_as(created, format));
-    let knobs = own.sockets.get(&id).map_or(&ctx.knobs.gateway, |socket| &socket.limits);
+    let behavior = own.sockets.get(&id).map_or(&ctx.behavior.gateway, |socket| &socket.limits);
     let mut body = json!({
         "creationTime": created,
-        "maxConnectionsPerSession": knobs.max_connections,
-        "recoveryBufferSize": knobs.recovery_buffer_size,
-        "recoveryTimeout": knobs.recovery_timeout.as_secs(),
-        "idleTimeout": knobs.idle_timeout.as_secs(),
-        "absoluteTimeout": knobs.absolute_timeout.as_secs(),
-        "maxActiveRequests": knobs.max_active_requests,
+        "maxConnectionsPerSession": behavior.max_connections,
+        "recoveryBufferSize": behavior.recovery_buffer_size,
+        "recoveryTimeout": behavior.recovery_timeout.as_secs(),
+        "idleTimeout": behavior.idle_timeout.as_secs(),
+        "absoluteTimeout": behavior.absolute_timeout.as_secs(),
+        "maxActiveRequests": behavior.max_active_requests,
     });
     match verdict {
         Verdict::Fresh | Verdict::Malformed => {}

@@ -6,11 +6,11 @@ use super::frame::{self, Incoming};
 use super::sockets::{self, Out};
 use super::{Gateway, PATH};
 use super::{events, greeting};
+use crate::behavior::Excess;
 use crate::clock::later;
 use crate::context::Context;
 use crate::faults::{Action, Hit};
 use crate::http::{Call, Reply};
-use crate::knobs::Excess;
 use crate::requests::{Operation, Service};
 
 /// Maximum number of frames queued before `ConnectionDetails`.
@@ -233,7 +233,7 @@ fn busy(own: &mut Gateway, id: u64) {
 
 fn respond(own: &mut Gateway, ctx: &mut Context, id: u64, pending: &Pending, reply: &Reply, hit: Option<Action>) {
     ctx.log.answered(pending.sequence, reply.status().as_u16());
-    let named = ctx.knobs.gateway.subscription_id_header && Operation::of_api(&pending.call).is_subscription();
+    let named = ctx.behavior.gateway.subscription_id_header && Operation::of_api(&pending.call).is_subscription();
     let subscription = if named { own.subscription_of(id) } else { None };
     let Some(socket) = own.sockets.get_mut(&id) else { return };
     socket.replies += 1;

@@ -49,7 +49,7 @@ pub(super) enum Verdict {
     Failed(Option<String>),
 }
 
-/// The knobs that affect a verdict.
+/// The settings that affect a verdict.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) same_login: bool,

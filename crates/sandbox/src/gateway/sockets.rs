@@ -13,9 +13,9 @@ use super::frame;
 use super::greeting::greet;
 use super::requests::{Later, Pending};
 use super::{Admitted, Gateway};
+use crate::behavior::GatewayBehavior;
 use crate::clock::later;
 use crate::context::Context;
-use crate::knobs::GatewayKnobs;
 use crate::link::LinkControl;
 use crate::random::uuid;
 
@@ -86,8 +86,8 @@ pub(super) struct Socket {
     pub(super) traffic: Instant,
     pub(super) ping_at: Instant,
     pub(super) pong_due: Option<Instant>,
-    /// The knobs at the time it opened.
-    pub(super) limits: GatewayKnobs,
+    /// The settings at the time it opened.
+    pub(super) limits: GatewayBehavior,
 }
 
 impl Socket {
@@ -119,7 +119,7 @@ pub(crate) fn open(
     link: &Arc<LinkControl>,
 ) -> (u64, Arc<Notify>) {
     let now = ctx.moment().now;
-    let limits = ctx.knobs.gateway.clone();
+    let limits = ctx.behavior.gateway.clone();
     let id = own.id();
     let wake = Arc::new(Notify::new());
     let delay = limits.details_delay;
@@ -187,7 +187,7 @@ pub(super) fn fail(
     message: &str,
 ) {
     error(own, ctx, id, message_id, status, code, message);
-    let close = ctx.knobs.gateway.close_code;
+    let close = ctx.behavior.gateway.close_code;
     end(own, ctx, id, End::Close(close, String::new()));
 }
 

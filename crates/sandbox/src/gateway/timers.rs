@@ -6,17 +6,17 @@ use tokio::time::Instant;
 use super::Gateway;
 use super::requests;
 use super::sockets::{self, End, Out, Socket};
+use crate::behavior::TokenExpiry;
 use crate::clock::later;
 use crate::context::Context;
-use crate::knobs::TokenExpiry;
 use crate::oauth::OAuth;
 
 /// The next deadline.
 pub(crate) fn next_deadline(own: &Gateway, ctx: &Context, oauth: &OAuth) -> Option<Instant> {
-    let knobs = &ctx.knobs.gateway;
+    let behavior = &ctx.behavior.gateway;
     let open = own.sockets.values().filter(|socket| !socket.ending);
     let sockets = open.flat_map(|socket| {
-        let login = socket.login.filter(|_| knobs.token_expiry == TokenExpiry::Close);
+        let login = socket.login.filter(|_| behavior.token_expiry == TokenExpiry::Close);
         [
             Some(later(socket.opened, socket.limits.absolute_timeout)),
             Some(later(socket.traffic, socket.limits.idle_timeout)),
@@ -61,7 +61,7 @@ fn run_socket(own: &mut Gateway, ctx: &mut Context, oauth: &OAuth, id: u64) {
         return sockets::fail(own, ctx, id, &Value::Null, 408, "WSG-902", "Idle timeout expired");
     }
     if is_expired(ctx, oauth, socket, now) {
-        let code = ctx.knobs.gateway.close_code;
+        let code = ctx.behavior.gateway.close_code;
         return sockets::end(own, ctx, id, End::Close(code, String::new()));
     }
     if socket.is_silent() && now >= later(socket.ping_at, limits.pong_deadline) {
@@ -80,7 +80,7 @@ fn run_socket(own: &mut Gateway, ctx: &mut Context, oauth: &OAuth, id: u64) {
 }
 
 fn is_expired(ctx: &Context, oauth: &OAuth, socket: &Socket, now: Instant) -> bool {
-    ctx.knobs.gateway.token_expiry == TokenExpiry::Close
+    ctx.behavior.gateway.token_expiry == TokenExpiry::Close
         && socket.login.is_some_and(|login| oauth.socket_until(login).is_none_or(|until| now >= until))
 }
 

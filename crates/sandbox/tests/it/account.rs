@@ -39,9 +39,9 @@ fn refusal(answer: &Value) -> (&Value, &Value) {
 }
 
 #[tokio::test]
-async fn the_knob_sets_how_far_a_sync_reaches_back_before_its_token() {
+async fn the_setting_sets_how_far_a_sync_reaches_back_before_its_token() {
     for (overlap, want) in [(Duration::ZERO, 0), (Duration::from_secs(600), 1)] {
-        let (sandbox, client) = logged_in(quick().knobs(|knobs| knobs.account.sync_overlap = overlap)).await;
+        let (sandbox, client) = logged_in(quick().behavior(|behavior| behavior.account.sync_overlap = overlap)).await;
         sandbox.trigger_all(&[Fixture::inbound_sms("+12055550143", "x"), Fixture::missed_call("+12055550143")]);
         sandbox.advance(SETTLED + Duration::from_secs(60));
         for path in [MESSAGES, CALLS] {
@@ -53,10 +53,10 @@ async fn the_knob_sets_how_far_a_sync_reaches_back_before_its_token() {
 }
 
 #[tokio::test]
-async fn the_knobs_set_the_lifetime_of_sync_tokens() {
-    let (sandbox, client) = logged_in(quick().knobs(|knobs| {
-        knobs.account.message_token_life = Duration::from_secs(600);
-        knobs.account.call_log_token_life = Duration::from_secs(900);
+async fn the_settings_set_the_lifetime_of_sync_tokens() {
+    let (sandbox, client) = logged_in(quick().behavior(|behavior| {
+        behavior.account.message_token_life = Duration::from_secs(600);
+        behavior.account.call_log_token_life = Duration::from_secs(900);
     }))
     .await;
     let (messages, calls) = (full(&client, MESSAGES).await, full(&client, CALLS).await);
@@ -72,8 +72,8 @@ async fn the_knobs_set_the_lifetime_of_sync_tokens() {
 }
 
 #[tokio::test]
-async fn the_knob_limits_the_calls_of_one_sync() {
-    let (sandbox, client) = logged_in(quick().knobs(|knobs| knobs.account.call_log_limit = 2)).await;
+async fn the_setting_limits_the_calls_of_one_sync() {
+    let (sandbox, client) = logged_in(quick().behavior(|behavior| behavior.account.call_log_limit = 2)).await;
     let asked = async |count: u32| client.get(&format!("{CALLS}?syncType=FSync&recordCount={count}")).await.0;
     assert_eq!((asked(2).await, asked(3).await), (200, 400));
     let first = full(&client, CALLS).await;
@@ -89,9 +89,10 @@ async fn the_knob_limits_the_calls_of_one_sync() {
 }
 
 #[tokio::test]
-async fn the_knob_decides_whether_a_sync_shows_changes_of_messages_older_than_its_frame() {
+async fn the_setting_decides_whether_a_sync_shows_changes_of_messages_older_than_its_frame() {
     for (hides, want) in [(true, 0), (false, 1)] {
-        let (sandbox, client) = logged_in(quick().knobs(|knobs| knobs.account.frame_hides_older = hides)).await;
+        let (sandbox, client) =
+            logged_in(quick().behavior(|behavior| behavior.account.frame_hides_older = hides)).await;
         sandbox.trigger(&Fixture::inbound_sms("+12055550143", "x"));
         let id = sandbox.stored_messages()[0]["id"].as_u64().unwrap();
         sandbox.advance(Duration::from_secs(600));

@@ -177,7 +177,7 @@ impl Client {
 async fn f08_f09_f14_a_lost_answer_is_repeated_or_replaced_by_a_snapshot() {
     for (stale_id, branch_header) in [(StaleId::Snapshot, true), (StaleId::Snapshot, false), (StaleId::Replay, true)] {
         let (sandbox, client) =
-            sandbox(|knobs| (knobs.stale_id, knobs.branch_header) = (stale_id, branch_header)).await;
+            sandbox(|behavior| (behavior.stale_id, behavior.branch_header) = (stale_id, branch_header)).await;
         let id = client.live().await;
         let lost = sandbox.faults().inject(Operation::AgentPoll, Fault::reset().after_effect());
         client.center.push(&json!({ "type": "CustomEvent", "eventName": "a" }).to_string()).unwrap();
@@ -261,7 +261,7 @@ async fn f05_f06_f15_answers_can_lack_fields() {
 async fn f12_an_overflowing_queue_gives_a_snapshot_of_branch_three() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
-    sandbox.knobs(|knobs| knobs.agent.queue_capacity = 10);
+    sandbox.behavior(|behavior| behavior.agent.queue_capacity = 10);
     let contact = client.center.call("+12055550143").unwrap();
     for n in 0..20 {
         client.center.push(&json!({ "type": "CustomEvent", "eventName": n.to_string() }).to_string()).unwrap();
@@ -281,15 +281,15 @@ async fn f12_an_overflowing_queue_gives_a_snapshot_of_branch_three() {
 
 #[tokio::test]
 async fn f13_the_start_of_a_snapshot_need_not_come_first() {
-    let (sandbox, client) = sandbox(|knobs| knobs.snapshot_order = SnapshotOrder::StartLast).await;
+    let (sandbox, client) = sandbox(|behavior| behavior.snapshot_order = SnapshotOrder::StartLast).await;
     client.start().await;
     client.center.call("+12055550143").unwrap();
     let joined = client.post("/join", json!({ "asAgentId": "" })).await;
     assert_eq!(joined.status, 202);
     let answer = client.poll(&joined.id(), 60).await;
     assert_eq!(answer.events().last().map(String::as_str), Some("AgentSessionStart"));
-    assert_eq!(answer.branch(), Some("1"), "as the knob says");
-    sandbox.knobs(|knobs| knobs.agent.snapshot_order = SnapshotOrder::Mixed);
+    assert_eq!(answer.branch(), Some("1"), "as the setting says");
+    sandbox.behavior(|behavior| behavior.agent.snapshot_order = SnapshotOrder::Mixed);
     let mut orders = std::collections::BTreeSet::new();
     for _ in 0..20 {
         orders.insert(client.poll(&joined.id(), 60).await.events());
@@ -298,7 +298,7 @@ async fn f13_the_start_of_a_snapshot_need_not_come_first() {
 }
 
 #[tokio::test]
-async fn f32_concurrent_polls_are_counted_and_the_knob_decides() {
+async fn f32_concurrent_polls_are_counted_and_the_setting_decides() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     let event = json!({ "type": "CustomEvent", "eventName": "a" }).to_string();
@@ -307,12 +307,12 @@ async fn f32_concurrent_polls_are_counted_and_the_knob_decides() {
     client.center.push(&event).unwrap();
     let id = newer.await.unwrap().id();
     assert_eq!(client.center.session().unwrap().overlaps, 1);
-    sandbox.knobs(|knobs| knobs.agent.concurrent = Concurrent::BothServed);
+    sandbox.behavior(|behavior| behavior.agent.concurrent = Concurrent::BothServed);
     let (older, newer) = (client.hold(&id).await, client.hold(&id).await);
     client.center.push(&event).unwrap();
     let (older, newer) = (older.await.unwrap(), newer.await.unwrap());
     assert_eq!((older.events(), newer.events()), (vec!["a".to_owned()], vec!["a".to_owned()]));
-    sandbox.knobs(|knobs| knobs.agent.concurrent = Concurrent::SecondConflict);
+    sandbox.behavior(|behavior| behavior.agent.concurrent = Concurrent::SecondConflict);
     let id = client.center_id().await;
     let older = client.hold(&id).await;
     assert_eq!(client.poll(&id, 60).await.status, 409);
@@ -341,7 +341,7 @@ async fn f33_without_polls_the_session_ends_or_the_agent_is_unavailable() {
     let answer = client.poll(&id, 60).await;
     assert_eq!((answer.status, answer.branch()), (404, Some("5")));
 
-    sandbox.knobs(|knobs| knobs.agent.idle = Idle::SetUnavailable);
+    sandbox.behavior(|behavior| behavior.agent.idle = Idle::SetUnavailable);
     let body = json!({ "stationPhoneNumber": "+12055550100", "inactivityTimeout": 30 });
     let id = client.post("", body).await.id();
     let id = client.poll(&id, 0).await.id();
@@ -356,7 +356,7 @@ async fn f33_without_polls_the_session_ends_or_the_agent_is_unavailable() {
 #[tokio::test]
 async fn f42_ids_are_one_encoded_segment() {
     for form in [IdForm::Reserved, IdForm::Long] {
-        let (_sandbox, client) = sandbox(|knobs| knobs.ids = form).await;
+        let (_sandbox, client) = sandbox(|behavior| behavior.ids = form).await;
         let id = client.start().await;
         let answer = client.poll(&id, 0).await;
         assert_eq!(answer.status, 200);
@@ -392,8 +392,8 @@ async fn f36_f41_events_are_passed_on_unchanged() {
 }
 
 #[tokio::test]
-async fn f37_f38_the_knobs_select_the_format_of_values_and_keys() {
-    let (sandbox, client) = sandbox(|knobs| knobs.values = Values::Native).await;
+async fn f37_f38_the_settings_select_the_format_of_values_and_keys() {
+    let (sandbox, client) = sandbox(|behavior| behavior.values = Values::Native).await;
     let id = client.start().await;
     let answer = client.poll(&id, 0).await;
     let started = &answer.body["events"][0];
@@ -401,12 +401,12 @@ async fn f37_f38_the_knobs_select_the_format_of_values_and_keys() {
         (&started["CanMask"], &started["BusNo"], &started["StationCallerId"]),
         (&json!(true), &json!(990_001), &json!(null))
     );
-    sandbox.knobs(|knobs| (knobs.agent.values, knobs.agent.casing) = (Values::Strings, Casing::Lower));
+    sandbox.behavior(|behavior| (behavior.agent.values, behavior.agent.casing) = (Values::Strings, Casing::Lower));
     let answer = client.poll(&id, 0).await;
     let started = &answer.body["events"][0];
     assert_eq!((&started["type"], &started["canmask"]), (&json!("AgentSessionStart"), &json!("True")));
     assert!(answer.body["sessionId"].is_string(), "the envelope is as ever");
-    sandbox.knobs(|knobs| knobs.agent.casing = Casing::Random);
+    sandbox.behavior(|behavior| behavior.agent.casing = Casing::Random);
     let answer = client.poll(&id, 0).await;
     assert!(answer.body["events"][0].get("SupervisorPermissionLevel").is_none());
     assert!(answer.text.to_ascii_lowercase().contains("\"supervisorpermissionlevel\":\"0\""));
@@ -457,19 +457,19 @@ async fn f46_only_the_latest_custom_event_of_a_name_is_delivered() {
 }
 
 #[tokio::test]
-async fn the_knob_selects_where_errors_are_reported() {
+async fn the_setting_selects_where_errors_are_reported() {
     let (sandbox, client) = sandbox(|_| {}).await;
     for (errors_in, in_header, in_body) in
         [(ErrorsIn::Both, true, true), (ErrorsIn::Header, true, false), (ErrorsIn::Body, false, true)]
     {
-        sandbox.knobs(|knobs| knobs.agent.errors_in = errors_in);
+        sandbox.behavior(|behavior| behavior.agent.errors_in = errors_in);
         let answer = client.poll("nobody", 0).await;
         assert_eq!((answer.status, answer.branch()), (404, Some("5")));
         assert_eq!(answer.header("icStatusDescription").is_some(), in_header, "{errors_in:?}");
         assert_eq!(answer.body["error"].as_str(), in_body.then_some("InvalidAgentSession"));
         assert_eq!(answer.text.is_empty(), !in_body);
     }
-    sandbox.knobs(|knobs| knobs.agent.branch_header = false);
+    sandbox.behavior(|behavior| behavior.agent.branch_header = false);
     assert_eq!(client.poll("nobody", 0).await.branch(), None);
 }
 
@@ -550,7 +550,7 @@ async fn the_fate_of_an_event_is_that_of_its_answer() {
 
 #[tokio::test]
 async fn a_join_may_have_an_independent_cursor() {
-    let (_sandbox, client) = sandbox(|knobs| knobs.joined_ids = JoinedIds::OwnCursor).await;
+    let (_sandbox, client) = sandbox(|behavior| behavior.joined_ids = JoinedIds::OwnCursor).await;
     let mut first = client.live().await;
     let joined = client.post("/join", json!({})).await.id();
     let mut second = client.poll(&joined, 0).await.id();
@@ -569,7 +569,7 @@ async fn a_join_may_have_an_independent_cursor() {
 async fn overwritten_events_take_no_room_in_the_queue() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
-    sandbox.knobs(|knobs| knobs.agent.queue_capacity = 2);
+    sandbox.behavior(|behavior| behavior.agent.queue_capacity = 2);
     for name in ["a", "b", "a", "a"] {
         client.center.push(&custom(name)).unwrap();
     }
@@ -596,13 +596,15 @@ async fn due_deadlines_fire_before_the_next_call() {
     client.center.step(&contact, ContactStep::Answer).unwrap();
     sandbox.advance(Duration::from_secs(101));
     assert!(client.center.session().unwrap().is_over);
-    // Changing a knob can make a deadline due.
+    // Changing a setting can make a deadline due.
     client.live().await;
     assert!(client.center.wait_open_polls(0, SOON).await);
-    sandbox.knobs(|knobs| knobs.agent.inactivity_timeout = Duration::from_millis(1));
+    sandbox.behavior(|behavior| behavior.agent.inactivity_timeout = Duration::from_millis(1));
     assert!(client.center.wait_session(|session| session.is_over, SOON).await);
     // The longest durations work too.
-    sandbox.knobs(|knobs| (knobs.agent.token_ttl, knobs.agent.inactivity_timeout) = (Duration::MAX, Duration::MAX));
+    sandbox.behavior(|behavior| {
+        (behavior.agent.token_ttl, behavior.agent.inactivity_timeout) = (Duration::MAX, Duration::MAX)
+    });
     assert!(!client.center.access_token().expose().is_empty());
     client.live().await;
     let ended = client.center.wait_session(|session| session.is_over, Duration::MAX);
@@ -631,7 +633,7 @@ async fn a_page_in_a_browser_may_call() {
 
 #[tokio::test]
 async fn pushed_contacts_stay_open_until_they_end() {
-    let (_sandbox, client) = sandbox(|knobs| knobs.end_with_contacts = EndWithContacts::Refused).await;
+    let (_sandbox, client) = sandbox(|behavior| behavior.end_with_contacts = EndWithContacts::Refused).await;
     let id = client.live().await;
     let odd = r#"{"Type":"CallContactEvent","ContactID":"8","Status":"Active","Custom":"\ud800"}"#;
     client.center.push_all(&[r#"{"Type":"CallContactEvent","ContactID":7,"FinalState":false}"#, odd]).unwrap();
@@ -645,8 +647,8 @@ async fn pushed_contacts_stay_open_until_they_end() {
 }
 
 #[tokio::test]
-async fn the_knob_makes_ended_sessions_unknown_to_every_call() {
-    let (_sandbox, client) = sandbox(|knobs| knobs.after_end = AfterEnd::Unknown).await;
+async fn the_setting_makes_ended_sessions_unknown_to_every_call() {
+    let (_sandbox, client) = sandbox(|behavior| behavior.after_end = AfterEnd::Unknown).await;
     let id = client.live().await;
     client.center.terminate("RemoteLogoff").unwrap();
     let end = client.poll(&id, 0).await;

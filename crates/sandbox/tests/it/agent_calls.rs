@@ -78,10 +78,10 @@ async fn f34_f35_an_existing_session_is_joined() {
     let first = client.start().await;
     let again = client.post("", json!({ "stationPhoneNumber": "+12055550111" })).await;
     assert_eq!((again.status, again.body["error"].as_str()), (409, Some("SessionInProgress")));
-    sandbox.knobs(|knobs| knobs.agent.existing_session = ExistingSession::BadRequest);
+    sandbox.behavior(|behavior| behavior.agent.existing_session = ExistingSession::BadRequest);
     let again = client.post("", json!({ "stationPhoneNumber": "+12055550111" })).await;
     assert_eq!((again.status, again.body["error_description"].as_str()), (400, Some("SessionInProgress")));
-    sandbox.knobs(|knobs| knobs.agent.started_status = 200);
+    sandbox.behavior(|behavior| behavior.agent.started_status = 200);
     let joined = client.post("/join", json!({ "asAgentId": "7001" })).await;
     assert_eq!(joined.status, 200);
     assert_ne!(joined.id(), first);
@@ -93,15 +93,15 @@ async fn f34_f35_an_existing_session_is_joined() {
 }
 
 #[tokio::test]
-async fn f50_an_end_is_delivered_once_and_refused_if_the_knob_is_set() {
+async fn f50_an_end_is_delivered_once_and_refused_if_the_setting_is_set() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     client.center.call("+12055550143").unwrap();
     let id = client.poll(&id, 0).await.id();
-    sandbox.knobs(|knobs| knobs.agent.end_with_contacts = EndWithContacts::Refused);
+    sandbox.behavior(|behavior| behavior.agent.end_with_contacts = EndWithContacts::Refused);
     assert_eq!(client.end(&id, "").await.status, 409);
     assert_eq!(client.end(&id, "?forceLogoff=false").await.status, 409);
-    sandbox.knobs(|knobs| knobs.agent.end_with_contacts = EndWithContacts::Unsuccessful);
+    sandbox.behavior(|behavior| behavior.agent.end_with_contacts = EndWithContacts::Unsuccessful);
     assert_eq!(client.end(&id, "").await.status, 202);
     let answer = client.poll(&id, 60).await;
     assert_eq!(answer.body["events"][0]["Success"], "False");
@@ -126,7 +126,7 @@ async fn f50_an_end_is_delivered_once_and_refused_if_the_knob_is_set() {
 
 #[tokio::test]
 async fn an_end_succeeds_if_forced_or_without_open_contacts() {
-    let (_sandbox, client) = sandbox(|knobs| knobs.end_with_contacts = EndWithContacts::Refused).await;
+    let (_sandbox, client) = sandbox(|behavior| behavior.end_with_contacts = EndWithContacts::Refused).await;
     let id = client.live().await;
     assert_eq!(client.end(&id, "").await.status, 202);
     let id = client.live().await;
@@ -138,7 +138,7 @@ async fn an_end_succeeds_if_forced_or_without_open_contacts() {
 
 #[tokio::test]
 async fn commands_have_their_effects_as_events() {
-    let (sandbox, client) = sandbox(|knobs| knobs.first_state = "LoggedIn".into()).await;
+    let (sandbox, client) = sandbox(|behavior| behavior.first_state = "LoggedIn".into()).await;
     let s0 = client.start().await;
     let answer = client.poll(&s0, 0).await;
     assert_eq!(answer.events()[1], "AgentState LoggedIn");
@@ -317,8 +317,8 @@ async fn f16_f21_central_logs_in_refreshes_and_expires() {
 }
 
 #[tokio::test]
-async fn the_knob_sets_the_lifetime_of_a_refresh_token() {
-    let (sandbox, client) = sandbox(|knobs| knobs.refresh_ttl = Duration::from_secs(600)).await;
+async fn the_setting_sets_the_lifetime_of_a_refresh_token() {
+    let (sandbox, client) = sandbox(|behavior| behavior.refresh_ttl = Duration::from_secs(600)).await;
     let post = async |path: &str, body: Value| {
         let request = client.http.post(format!("{}{path}", client.center.url()));
         sent(request.header("content-type", "application/json").body(body.to_string())).await
@@ -384,14 +384,14 @@ async fn user_hub_and_cxone_accept_access_keys() {
     assert_eq!(discovered, (&json!("c99"), &json!(host)));
     assert_eq!(get("/.well-known/cxone-configuration").await.body["tenantId"], claims["tenantId"], "of the region");
     for base in ["https://moved.example/x/inContactAPI/", "https://moved.example/x"] {
-        sandbox.knobs(|knobs| knobs.agent.resource_server = Some(base.to_owned()));
+        sandbox.behavior(|behavior| behavior.agent.resource_server = Some(base.to_owned()));
         assert_eq!(
             get("/.well-known/cxone-configuration").await.body["api_endpoint"],
             "https://moved.example/x",
             "{base}"
         );
     }
-    sandbox.knobs(|knobs| knobs.agent.resource_server = None);
+    sandbox.behavior(|behavior| behavior.agent.resource_server = None);
     assert_eq!(get("/.well-known/cxone-configuration?tenantId=x").await.status, 404);
     let who = post("/IncontactAuthorizationServer/token/WhoAmI", json!({ "token": access })).await;
     assert_eq!(who.body["resource_server_base_uri"], format!("{}/inContactAPI/", client.center.url()));
@@ -405,7 +405,7 @@ async fn user_hub_and_cxone_accept_access_keys() {
     assert_eq!(login(&client, "/auth/token", basic, &[form[0], ("username", "x"), form[2]]).await.status, 401);
     assert_eq!(login(&client, "/auth/token", basic, &[("grant_type", "magic")]).await.status, 400);
     // The token states its lifetime.
-    sandbox.knobs(|knobs| knobs.agent.token_ttl *= 2);
+    sandbox.behavior(|behavior| behavior.agent.token_ttl *= 2);
     let longer = login(&client, "/auth/token", basic, &form).await;
     let later = decoded(longer.body["access_token"].as_str().unwrap());
     assert!(later["exp"].as_u64() >= claims["exp"].as_u64().map(|exp| exp + 3600), "{later} {claims}");
@@ -516,7 +516,7 @@ async fn it_is_controlled_over_http() {
     assert_eq!((tenant.len(), sent(client.http.get(configuration)).await.status), (36, 200));
 
     assert_eq!(
-        ask(Method::PATCH, "/knobs", json!({ "agent": { "stale_id": "replay", "conflict_for": 5 } })).await.status,
+        ask(Method::PATCH, "/behavior", json!({ "agent": { "stale_id": "replay", "conflict_for": 5 } })).await.status,
         200
     );
     let fault = json!({ "target": { "operation": "agent_poll" }, "fault": { "kind": "amend", "fields": { "sessionId": null } } });

@@ -85,15 +85,15 @@ async fn events_faults_and_state_over_http() {
 }
 
 #[tokio::test]
-async fn knobs_clock_servers_and_deliveries_over_http() {
+async fn settings_clock_servers_and_deliveries_over_http() {
     let sandbox = quick().start().await.unwrap();
     let control = Control::of(&sandbox);
-    let (status, knobs) =
-        control.call(Method::PATCH, "knobs", json!({ "ring": 300, "rate_limits": { "light": 7 } })).await;
-    assert_eq!((status, &knobs["ring"], &knobs["rate_limits"]["light"]), (200, &json!(300), &json!(7)));
-    assert_eq!(knobs["hold"], 200, "other knobs stay");
-    assert_eq!(control.call(Method::PATCH, "knobs", json!({ "rign": 1 })).await.0, 400);
-    assert_eq!(control.get("knobs").await["ring"], 300);
+    let (status, behavior) =
+        control.call(Method::PATCH, "behavior", json!({ "ring": 300, "rate_limits": { "light": 7 } })).await;
+    assert_eq!((status, &behavior["ring"], &behavior["rate_limits"]["light"]), (200, &json!(300), &json!(7)));
+    assert_eq!(behavior["hold"], 200, "other behavior stay");
+    assert_eq!(control.call(Method::PATCH, "behavior", json!({ "rign": 1 })).await.0, 400);
+    assert_eq!(control.get("behavior").await["ring"], 300);
 
     let client = Client::login(&sandbox).await;
     let info = client.subscribed(&["/team-messaging/v1/posts"]).await;

@@ -56,10 +56,10 @@ async fn a_run_asks_in_order_imports_all_pages_and_the_next_continues() {
 }
 
 #[tokio::test]
-async fn the_knob_limits_a_run_to_one_page() {
+async fn the_setting_limits_a_run_to_one_page() {
     let forum = Forum::new();
     (1..=150).for_each(|number| forum.messages.put(forum.message(&format!("m-{number}"), "t-1", None)));
-    let sandbox = Sandbox::builder().knobs(|knobs| knobs.digital.all_pages = false).start().await.unwrap();
+    let sandbox = Sandbox::builder().behavior(|behavior| behavior.digital.all_pages = false).start().await.unwrap();
     let channel = sandbox.digital_channel(SourceAt::endpoint(endpoint(&forum)), TOKEN).unwrap();
     for want in [100, 150] {
         let run = channel.run().await;
@@ -70,11 +70,12 @@ async fn the_knob_limits_a_run_to_one_page() {
 }
 
 #[tokio::test]
-async fn the_knob_adds_empty_params_to_first_lists() {
+async fn the_setting_adds_empty_params_to_first_lists() {
     let forum = Forum::new();
     forum.messages.put(forum.message("m-1", "t-1", None));
     for empty in [false, true] {
-        let sandbox = Sandbox::builder().knobs(|knobs| knobs.digital.empty_params = empty).start().await.unwrap();
+        let sandbox =
+            Sandbox::builder().behavior(|behavior| behavior.digital.empty_params = empty).start().await.unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (endpoint, requests) = (endpoint(&forum), Arc::clone(&seen));
         let source = SourceAt::answers(move |request| {
@@ -149,7 +150,7 @@ async fn a_write_with_a_lost_answer_or_sent_twice_is_done_once() {
     let job = channel.write(write).await.unwrap().job;
     assert_eq!((job.status, forum.messages.contents().len()), (SyncStatus::ExportFailure, 1), "the source has it");
     let run = channel.run().await;
-    assert!(run.findings().next().is_none(), "no fault of the source: {run}");
+    assert!(run.violations().next().is_none(), "no fault of the source: {run}");
     let run = channel.run().await;
     assert!(run.is_clean(), "{run}");
     let job = channel.job(job.number).unwrap();
@@ -172,7 +173,7 @@ async fn every_form_and_place_of_the_signature_is_accepted_and_every_forgery_ref
     let channel = sandbox.digital_channel(SourceAt::url(&url).unwrap(), TOKEN).unwrap();
     for place in [SignatureIn::Header, SignatureIn::Query, SignatureIn::Both] {
         for form in WireForm::ALL {
-            sandbox.knobs(|knobs| (knobs.digital.signature_in, knobs.digital.wire) = (place, form));
+            sandbox.behavior(|behavior| (behavior.digital.signature_in, behavior.digital.wire) = (place, form));
             let run = channel.run().await;
             assert!(run.is_clean(), "{place:?} {form:?}: {run}");
             let body = "Ça va ? 😀 <b>&</b> /";
@@ -182,9 +183,9 @@ async fn every_form_and_place_of_the_signature_is_accepted_and_every_forgery_ref
             assert_eq!(forum.messages.get(&id).unwrap().body.as_deref(), Some(body));
         }
     }
-    let probes = channel.probe().await;
-    assert!(probes.is_clean() && probes.steps.iter().all(|step| step.succeeded), "{probes}");
-    assert!(probes.steps.len() > 20);
+    let checks = channel.check_requests().await;
+    assert!(checks.is_clean() && checks.steps.iter().all(|step| step.succeeded), "{checks}");
+    assert!(checks.steps.len() > 20);
     server.abort();
     let run = {
         let _ = server.await;
@@ -196,7 +197,7 @@ async fn every_form_and_place_of_the_signature_is_accepted_and_every_forgery_ref
 #[tokio::test]
 async fn it_runs_periodically_and_the_sandboxs_clock_skips_a_gap() {
     let forum = Forum::new();
-    let sandbox = Sandbox::builder().knobs(|knobs| knobs.digital.faster = 1).start().await.unwrap();
+    let sandbox = Sandbox::builder().behavior(|behavior| behavior.digital.faster = 1).start().await.unwrap();
     let mut channel = sandbox.digital_channel(SourceAt::endpoint(endpoint(&forum)), TOKEN).unwrap();
     channel.start();
     assert!(channel.wait_runs(1, PATIENCE).await);
@@ -209,7 +210,7 @@ async fn it_runs_periodically_and_the_sandboxs_clock_skips_a_gap() {
     channel.stop().await;
     assert_eq!(channel.runs().len(), 2);
 
-    sandbox.knobs(|knobs| knobs.digital.faster = 6000);
+    sandbox.behavior(|behavior| behavior.digital.faster = 6000);
     channel.start();
     assert!(channel.wait_runs(5, PATIENCE).await, "a minute is 10 ms");
 }
@@ -232,16 +233,17 @@ async fn referenced_contents_are_requested() {
 }
 
 #[tokio::test]
-async fn the_knob_leaves_referenced_contents_unrequested() {
+async fn the_setting_leaves_referenced_contents_unrequested() {
     for show in [true, false] {
         let forum = Forum::new();
         forum.messages.put(forum.message("m-9", "t-1", Some("m-old")));
         forum.archive(forum.message("m-old", "t-1", None), Thread::new("t-1", "Delivery"));
-        let sandbox = Sandbox::builder().knobs(|knobs| knobs.digital.show_unknown = show).start().await.unwrap();
+        let sandbox =
+            Sandbox::builder().behavior(|behavior| behavior.digital.show_unknown = show).start().await.unwrap();
         let channel = sandbox.digital_channel(SourceAt::endpoint(endpoint(&forum)), TOKEN).unwrap();
         let run = channel.run().await;
         let shows = run.actions().filter(|action| action.ends_with(".show")).count();
-        let rules: Vec<_> = run.findings().map(|finding| finding.rule).collect();
+        let rules: Vec<_> = run.violations().map(|violation| violation.rule).collect();
         if show {
             assert_eq!((shows, rules), (1, Vec::new()), "{run}");
         } else {

@@ -92,7 +92,7 @@ async fn refusals_reach_the_client_with_their_kind() {
     let (forum, channel) = forum(&sandbox).await;
     let whole = forum.message("m-1", "t-1", None);
     for form in [RefusalForm::Text, RefusalForm::Json] {
-        sandbox.knobs(|knobs| knobs.digital.refusal_form = form);
+        sandbox.behavior(|behavior| behavior.digital.refusal_form = form);
         let send = api(&channel);
         for (outcome, kind, part) in [
             (send.send("messages.shiny", &json!({})).await, ErrorKind::Rejected, "Invalid action"),
@@ -144,10 +144,10 @@ async fn typing_and_the_rate_of_requests_are_limited() {
     sandbox.advance(Duration::from_secs(2));
     api(&channel).typing_start(&typing).await.unwrap();
 
-    sandbox.knobs(|knobs| {
-        knobs.digital.send_limit = Some(4);
-        knobs.digital.send_window = Duration::from_secs(3600);
-        knobs.digital.retry_after = Some(9);
+    sandbox.behavior(|behavior| {
+        behavior.digital.send_limit = Some(4);
+        behavior.digital.send_window = Duration::from_secs(3600);
+        behavior.digital.retry_after = Some(9);
     });
     let body = json!({ "action": "users.create", "params": agent() }).to_string().into_bytes();
     let mut statuses = Vec::new();
@@ -190,10 +190,10 @@ async fn requests_by_hand_are_checked_in_their_order() {
 async fn after_a_429_clones_of_one_client_wait_together() {
     let sandbox = Sandbox::start().await.unwrap();
     let (forum, channel) = forum(&sandbox).await;
-    sandbox.knobs(|knobs| {
-        knobs.digital.send_limit = Some(1);
-        knobs.digital.send_window = Duration::from_millis(900);
-        knobs.digital.retry_after = Some(1);
+    sandbox.behavior(|behavior| {
+        behavior.digital.send_limit = Some(1);
+        behavior.digital.send_window = Duration::from_millis(900);
+        behavior.digital.retry_after = Some(1);
     });
     let first = api(&channel);
     first.create(Messages, &forum.message("m-0", "t-1", None)).await.unwrap();

@@ -25,10 +25,10 @@ macro_rules! says {
 #[tokio::test]
 async fn the_reference_source_is_correct() {
     for then in
-        [Then::Run, Then::Show, Then::Probe, Then::Repeat(reply()), Then::Repeat(delete()), Then::Repeat(spam())]
+        [Then::Run, Then::Show, Then::Check, Then::Repeat(reply()), Then::Repeat(delete()), Then::Repeat(spam())]
     {
-        let (findings, runs, ..) = find(wrong(|_, _, _| None), then).await;
-        assert!(findings.is_empty(), "{findings:?}\n{runs:?}");
+        let (violations, runs, ..) = find(wrong(|_, _, _| None), then).await;
+        assert!(violations.is_empty(), "{violations:?}\n{runs:?}");
     }
 }
 
@@ -56,12 +56,12 @@ async fn a_failed_info_ends_the_run_a_failed_list_does_not() {
 }
 
 #[tokio::test]
-async fn the_knob_makes_a_failed_list_end_the_run() {
+async fn the_setting_makes_a_failed_list_end_the_run() {
     for ends in [false, true] {
         // The first run asks twice for threads.
         let own: Own = |action, _, calls| (action == "threads.list" && calls == 2).then(|| Answer::bytes(503, "later"));
         let (_, _, channel, sandbox) = find(wrong(own), Then::Nothing).await;
-        sandbox.knobs(|knobs| knobs.digital.failed_list_ends_run = ends);
+        sandbox.behavior(|behavior| behavior.digital.failed_list_ends_run = ends);
         let run = channel.run().await;
         let actions: Vec<_> = run.actions().collect();
         if ends {
@@ -74,11 +74,11 @@ async fn the_knob_makes_a_failed_list_end_the_run() {
 }
 
 #[tokio::test]
-async fn the_knob_sets_how_often_a_write_is_tried() {
+async fn the_setting_sets_how_often_a_write_is_tried() {
     for most in [1, 2] {
         let own: Own = |action, _, _| (action == "messages.create").then(|| Answer::bytes(503, "later"));
         let (_, _, channel, sandbox) = find(wrong(own), Then::Nothing).await;
-        sandbox.knobs(|knobs| knobs.digital.attempts = most);
+        sandbox.behavior(|behavior| behavior.digital.attempts = most);
         let number = channel.write(reply()).await.unwrap().job.number;
         for _ in 0..2 {
             channel.run().await;
@@ -181,12 +181,12 @@ async fn referenced_contents_are_requested_once_and_at_most_a_hundred_per_run() 
             _ => None,
         }
     };
-    let (findings, runs, ..) = find(wrong(own), Then::Nothing).await;
+    let (violations, runs, ..) = find(wrong(own), Then::Nothing).await;
     let mut shows: Vec<_> = runs[0].steps.iter().filter(|step| step.action == "messages.show").collect();
     assert_eq!(shows.len(), 100);
     shows.dedup_by_key(|step| step.params.clone());
     assert_eq!(shows.len(), 100, "each once");
-    assert_eq!(findings.len(), 240, "skipped references are reported too");
+    assert_eq!(violations.len(), 240, "skipped references are reported too");
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn a_cancelled_write_is_retried_and_a_dropped_channel_leaves_nothing() {
         }
     });
     let (_, _, mut channel, sandbox) = find(source, Then::Nothing).await;
-    sandbox.knobs(|knobs| knobs.digital.timeout = PATIENCE);
+    sandbox.behavior(|behavior| behavior.digital.timeout = PATIENCE);
     let mut write = Box::pin(channel.write(reply()));
     while channel.jobs().first().is_none_or(|job| job.attempts == 0) {
         assert!((&mut write).now_or_never().is_none());
@@ -241,15 +241,15 @@ async fn contents_that_a_failed_list_may_contain_are_not_errors() {
         "messages.show" => Some(Answer::json(&json!({}))),
         _ => None,
     };
-    let (findings, ..) = find(wrong(own), Then::Nothing).await;
-    let unresolved: Vec<_> = findings.iter().filter(|found| found.rule == Rule::ReplyUnresolved).collect();
-    assert_eq!((unresolved.len(), unresolved[0].severity), (1, Severity::Warning), "{findings:?}");
+    let (violations, ..) = find(wrong(own), Then::Nothing).await;
+    let unresolved: Vec<_> = violations.iter().filter(|found| found.rule == Rule::ReplyUnresolved).collect();
+    assert_eq!((unresolved.len(), unresolved[0].severity), (1, Severity::Warning), "{violations:?}");
 }
 
 #[tokio::test]
-async fn the_knob_defers_writes_to_the_next_run_in_order() {
+async fn the_setting_defers_writes_to_the_next_run_in_order() {
     let (_, _, channel, sandbox) = find(wrong(|_, _, _| None), Then::Nothing).await;
-    sandbox.knobs(|knobs| (knobs.digital.write_at_once, knobs.digital.destroy) = (false, true));
+    sandbox.behavior(|behavior| (behavior.digital.write_at_once, behavior.digital.destroy) = (false, true));
     for write in [delete(), spam(), reply()] {
         let written = channel.write(write).await.unwrap();
         assert_eq!((written.job.status, written.run.steps.len()), (SyncStatus::ExportPending, 0));
@@ -263,7 +263,7 @@ async fn the_knob_defers_writes_to_the_next_run_in_order() {
 async fn a_channel_is_switched_off_after_failed_runs_until_it_is_saved() {
     let own: Own = |action, _, calls| (action == "implementation.info" && calls < 3).then(|| Answer::bytes(500, ""));
     let (_, _, channel, sandbox) = find(wrong(own), Then::Nothing).await;
-    sandbox.knobs(|knobs| knobs.digital.disable_after = Some(2));
+    sandbox.behavior(|behavior| behavior.digital.disable_after = Some(2));
     assert!(!channel.is_switched_off());
     channel.run().await;
     assert!(channel.is_switched_off());
@@ -276,11 +276,11 @@ async fn a_channel_is_switched_off_after_failed_runs_until_it_is_saved() {
 }
 
 #[tokio::test]
-async fn a_knob_accepts_unsigned_answers() {
+async fn a_setting_accepts_unsigned_answers() {
     let own: Own = |action, params, _| Some(right(action, params).signed(Sign::Not));
     let (_, runs, channel, sandbox) = find(wrong(own), Then::Nothing).await;
     assert_eq!(runs[0].end, RunEnd::Aborted);
-    sandbox.knobs(|knobs| knobs.digital.unsigned_answers = true);
+    sandbox.behavior(|behavior| behavior.digital.unsigned_answers = true);
     let run = channel.run().await;
     assert_eq!((run.end, run.errors().count()), (RunEnd::Complete, 0), "{run}");
     assert_eq!(channel.contents(MESSAGES).len(), 1);
@@ -344,7 +344,7 @@ proptest! {
                 channel.run().await;
             }
             channel.audit().await;
-            channel.probe().await;
+            channel.check_requests().await;
         });
     }
 }

@@ -1,4 +1,4 @@
-//! For each rule, a source that violates it, and the resulting finding.
+//! For each rule, a source that violates it, and the resulting violation.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -174,37 +174,37 @@ fn of_answers() -> Vec<Row> {
         ),
         (
             Rule::ForgeryAccepted,
-            "probe: wrong key",
+            "check: wrong key",
             None,
             "a request with wrong key is accepted",
             info!(Answer::json(&info())),
-            Then::Probe,
+            Then::Check,
         ),
         (
             Rule::GenuineRefused,
-            "probe: a line feed at the end",
+            "check: a line feed at the end",
             None,
             "gets status 400",
             |action, params, _| {
                 (action == INFO && params.get("note").is_some()).then(|| Answer::bytes(400, "re-serialised"))
             },
-            Then::Probe,
+            Then::Check,
         ),
         (
             Rule::NonsenseAccepted,
-            "probe: a list",
+            "check: a list",
             None,
             "a list is accepted",
             |action, _, _| action.is_empty().then(|| Answer::bytes(200, "{}")),
-            Then::Probe,
+            Then::Check,
         ),
         (
             Rule::RefusalStatus,
-            "probe: no action",
+            "check: no action",
             None,
             "status 500",
             |action, _, _| action.is_empty().then(|| Answer::bytes(500, "boom")),
-            Then::Probe,
+            Then::Check,
         ),
     ]
 }
@@ -450,14 +450,15 @@ static WRITTEN: AtomicBool = AtomicBool::new(false);
 async fn each_rule_has_a_source_that_violates_it_and_a_finding() {
     let mut covered = BTreeSet::new();
     for (rule, action, id, part, own, then) in of_answers().into_iter().chain(of_lists()).chain(of_writes()) {
-        let (findings, runs, _channel, _sandbox) = find(wrong(own), then).await;
+        let (violations, runs, _channel, _sandbox) = find(wrong(own), then).await;
         let report = || runs.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        let found =
-            findings.iter().find(|found| found.rule == rule && found.message.contains(part) && found.action == action);
+        let found = violations
+            .iter()
+            .find(|found| found.rule == rule && found.message.contains(part) && found.action == action);
         let found = found.unwrap_or_else(|| panic!("{rule} {part:?} not in\n{}", report()));
         assert_eq!(found.id.as_deref(), id, "{rule}\n{}", report());
         assert_eq!(found.severity, rule.severity(), "{rule}");
-        let others: Vec<_> = findings.iter().filter(|other| other.rule != rule).map(|other| other.rule).collect();
+        let others: Vec<_> = violations.iter().filter(|other| other.rule != rule).map(|other| other.rule).collect();
         // Consequences are found too.
         let follow = match rule {
             Rule::RepeatRefused => vec![Rule::Status],
@@ -478,9 +479,9 @@ async fn each_rule_has_a_source_that_violates_it_and_a_finding() {
     for (source, rule, part) in
         [(closed, Rule::NoAnswer, "no connection"), (silent, Rule::Late, "no answer within 300 ms")]
     {
-        let (findings, runs, ..) = find(source, Then::Nothing).await;
-        assert_eq!((findings.len(), runs[0].end), (1, RunEnd::Aborted), "{rule}");
-        assert!(findings[0].rule == rule && findings[0].message.contains(part), "{findings:?}");
+        let (violations, runs, ..) = find(source, Then::Nothing).await;
+        assert_eq!((violations.len(), runs[0].end), (1, RunEnd::Aborted), "{rule}");
+        assert!(violations[0].rule == rule && violations[0].message.contains(part), "{violations:?}");
         covered.insert(rule);
     }
     let missing: Vec<_> = Rule::ALL.iter().filter(|rule| !covered.contains(rule)).collect();

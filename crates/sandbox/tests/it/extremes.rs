@@ -1,4 +1,4 @@
-//! Knobs with extreme values, and callers from other machines.
+//! Behavior with extreme values, and callers from other machines.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use reqwest::Method;
 use ringcentral_sandbox::Sandbox;
 use serde_json::{Value, json};
 
-/// The paths of all numeric knobs.
+/// The paths of all numeric settings.
 fn numbers(at: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
     match at {
         Value::Object(fields) => {
@@ -22,7 +22,7 @@ fn numbers(at: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
     }
 }
 
-/// A patch that sets one knob.
+/// A patch that sets one setting.
 fn patch(path: &[String], value: &Value) -> Value {
     path.iter().rev().fold(value.clone(), |inner, name| json!({ name: inner }))
 }
@@ -128,7 +128,7 @@ async fn agent(sandbox: &Sandbox, quickly: &reqwest::Client) {
 }
 
 #[tokio::test]
-async fn no_extreme_knob_panics_a_handler() {
+async fn no_extreme_setting_panics_a_handler() {
     let panics = Arc::new(Mutex::new(Vec::<String>::new()));
     let seen = panics.clone();
     std::panic::set_hook(Box::new(move |info| {
@@ -139,7 +139,7 @@ async fn no_extreme_knob_panics_a_handler() {
     }));
     let sandbox = quick().start().await.unwrap();
     let control = async |method: Method, json: Option<&Value>| {
-        let request = http().request(method, format!("{}/_sandbox/knobs", sandbox.base_url()));
+        let request = http().request(method, format!("{}/_sandbox/behavior", sandbox.base_url()));
         let request = match json {
             Some(json) => request.body(json.to_string()),
             None => request,
@@ -178,7 +178,7 @@ async fn the_control_api_accepts_only_callers_on_loopback() {
         }
         request.send().await.unwrap().status().as_u16()
     };
-    for path in ["/_sandbox/state", "/_sandbox/requests", "/_sandbox/knobs"] {
+    for path in ["/_sandbox/state", "/_sandbox/requests", "/_sandbox/behavior"] {
         assert_eq!(ask(path, &[]).await, 200);
         assert_eq!(ask(path, &[("host", "localhost:1234")]).await, 200);
         for headers in [

@@ -195,7 +195,7 @@ async fn a_server_goes_down_and_comes_back_on_its_port_with_its_queue() {
 #[tokio::test]
 async fn open_connections_can_be_reset_closed_and_muted() {
     let (sandbox, client, info, cursor) = listening().await;
-    sandbox.knobs(|knobs| knobs.hold = Duration::from_secs(60));
+    sandbox.behavior(|behavior| behavior.hold = Duration::from_secs(60));
     for reset in [true, false] {
         let poll = tokio::spawn(client.poll(&info, &cursor).send());
         assert!(sandbox.wait_open_polls(1, SOON).await);
@@ -293,7 +293,7 @@ async fn subscriptions_expire_rotate_and_change_status_on_demand() {
 async fn rotating_the_key_of_an_encrypted_subscription_changes_only_the_key() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
-    sandbox.knobs(|knobs| knobs.rotate_on_renew = Some(Rotation::KEY));
+    sandbox.behavior(|behavior| behavior.rotate_on_renew = Some(Rotation::KEY));
     let info = client.subscribed(&[PRESENCE]).await;
     let path = format!("{SUBSCRIPTION}/{}/renew", info["id"].as_str().unwrap());
     let (before, after) = (&info["deliveryMode"], &client.call(Method::POST, &path, None).await.1["deliveryMode"]);

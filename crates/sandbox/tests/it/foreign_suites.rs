@@ -167,7 +167,7 @@ async fn missing_resources_are_named_as_the_service_names_them() {
 #[tokio::test]
 async fn with_a_latency_a_later_subscriber_gets_the_event() {
     let (sandbox, client) = logged_in().await;
-    sandbox.knobs(|knobs| knobs.event_latency = ms(300));
+    sandbox.behavior(|behavior| behavior.event_latency = ms(300));
     let early = client.subscribed(&[STORE]).await;
     assert!(sandbox.trigger(&Fixture::inbound_sms("+12055550143", "x")).is_empty(), "for whom is not known yet");
     let late = client.subscribed(&[STORE]).await;
@@ -191,7 +191,7 @@ async fn a_call_log_sync_from_long_ago_is_cut_or_refused() {
     let token = first["syncInfo"]["syncToken"].as_str().unwrap();
     let next = format!("{EXTENSION}/call-log-sync?syncType=ISync&recordCount=5&syncToken={token}");
     assert_eq!(client.get(&next).await.0, 200);
-    sandbox.knobs(|knobs| knobs.account.old_call_log = OldCallLog::Refuse);
+    sandbox.behavior(|behavior| behavior.account.old_call_log = OldCallLog::Refuse);
     assert_eq!(client.get(&path).await.0, 400);
 }
 
@@ -309,7 +309,8 @@ async fn a_post_is_read_changed_and_deleted_by_its_id() {
 #[tokio::test]
 async fn a_replay_does_not_follow_its_details_in_one_read_by_default() {
     let (sandbox, _) = logged_in().await;
-    sandbox.knobs(|knobs| assert!(knobs.gateway.replay_delay >= ms(20), "{:?}", knobs.gateway.replay_delay));
+    sandbox
+        .behavior(|behavior| assert!(behavior.gateway.replay_delay >= ms(20), "{:?}", behavior.gateway.replay_delay));
 }
 
 #[tokio::test]

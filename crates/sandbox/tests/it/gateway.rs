@@ -110,14 +110,14 @@ async fn an_invalid_token_is_refused_during_or_after_the_upgrade() {
     for query in ["", "access_token=nonsense", &used, &expired, &orphan] {
         assert_eq!(upgrade(&sandbox, query).await.unwrap().closed().await, Some(4400), "{query}");
     }
-    sandbox.knobs(|knobs| knobs.gateway.refusal = AuthRefusal::Status401);
+    sandbox.behavior(|behavior| behavior.gateway.refusal = AuthRefusal::Status401);
     assert_eq!(upgrade(&sandbox, &used).await.err(), Some(401));
     assert_eq!(sandbox.gauges().sockets_opened, 1);
 }
 
 #[tokio::test]
-async fn the_knob_makes_the_socket_token_reusable() {
-    let sandbox = quick().knobs(|knobs| knobs.gateway.wstoken_reuse = true).start().await.unwrap();
+async fn the_setting_makes_the_socket_token_reusable() {
+    let sandbox = quick().behavior(|behavior| behavior.gateway.wstoken_reuse = true).start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let query = format!("access_token={}", ws_token(&client).await);
     for _ in 0..2 {
@@ -131,7 +131,7 @@ async fn permissions_can_be_missing_for_token_or_subscription() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let (mut socket, _) = connect(&sandbox, &client).await;
-    sandbox.knobs(|knobs| (knobs.gateway.may_connect, knobs.gateway.may_subscribe) = (false, false));
+    sandbox.behavior(|behavior| (behavior.gateway.may_connect, behavior.gateway.may_subscribe) = (false, false));
     let (status, refused) = client.call(Method::POST, WSTOKEN, None).await;
     assert_eq!((status, &refused["errors"][0]["errorCode"]), (403, &json!("CMN-401")));
     let refused = socket.create(&[POSTS]).await;
@@ -150,7 +150,7 @@ async fn a_request_that_is_not_an_upgrade_is_refused() {
 
 #[tokio::test]
 async fn sockets_per_login_are_limited() {
-    let sandbox = quick().knobs(|knobs| knobs.gateway.max_connections = 2).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.gateway.max_connections = 2).start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let _held = [connect(&sandbox, &client).await, connect(&sandbox, &client).await];
     let query = format!("access_token={}", ws_token(&client).await);
@@ -162,10 +162,10 @@ async fn sockets_per_login_are_limited() {
 #[tokio::test]
 async fn frames_can_be_escaped_and_pretty() {
     let sandbox = quick().start().await.unwrap();
-    sandbox.knobs(|knobs| {
-        (knobs.gateway.escape_slashes, knobs.gateway.pretty) = (true, true);
-        knobs.gateway.creation_time_format = TimeFormat::Zulu;
-        knobs.gateway.subscription_id_header = true;
+    sandbox.behavior(|behavior| {
+        (behavior.gateway.escape_slashes, behavior.gateway.pretty) = (true, true);
+        behavior.gateway.creation_time_format = TimeFormat::Zulu;
+        behavior.gateway.subscription_id_header = true;
     });
     let client = Client::login(&sandbox).await;
     let (mut socket, details) = connect(&sandbox, &client).await;
@@ -187,7 +187,7 @@ async fn two_subscriptions_with_one_filter_get_different_or_shared_uuids() {
     one.subscribed(&[POSTS]).await;
     other.subscribed(&[POSTS]).await;
     for share in [false, true] {
-        sandbox.knobs(|knobs| knobs.shared_uuid = share);
+        sandbox.behavior(|behavior| behavior.shared_uuid = share);
         let uuids = sandbox.trigger(&Fixture::team_post("hi"));
         assert_eq!((uuids.len(), uuids[0] == uuids[1]), (2, share));
         assert_eq!(one.frame().await[0]["messageId"], uuids[0].as_str());

@@ -18,14 +18,14 @@ async fn get(sandbox: &Sandbox, path: &str) -> Value {
 }
 
 #[tokio::test]
-async fn knobs_faults_frames_and_state_over_http() {
+async fn settings_faults_frames_and_state_over_http() {
     let sandbox = quick().start().await.unwrap();
     let patch =
         json!({ "gateway": { "recovery_buffer_size": 7, "recovery_timeout": 30_000, "refusal": "status_401" } });
-    let request = http().patch(format!("{}/_sandbox/knobs", sandbox.base_url())).body(patch.to_string());
-    let (status, knobs) = body(request.send().await.unwrap()).await;
+    let request = http().patch(format!("{}/_sandbox/behavior", sandbox.base_url())).body(patch.to_string());
+    let (status, behavior) = body(request.send().await.unwrap()).await;
     assert_eq!(
-        (status, &knobs["gateway"]["recovery_buffer_size"], &knobs["gateway"]["idle_timeout"]),
+        (status, &behavior["gateway"]["recovery_buffer_size"], &behavior["gateway"]["idle_timeout"]),
         (200, &json!(7), &json!(1_800_000))
     );
     assert_eq!(upgrade(&sandbox, "access_token=x").await.err(), Some(401));

@@ -224,7 +224,7 @@ async fn a_frame_can_break_off_in_its_middle() {
     let text = String::from_utf8_lossy(&seen);
     assert!(text.contains("ServerNotification") && !text.contains(&"x".repeat(1000)), "{} bytes", seen.len());
     sandbox.trigger(&Fixture::team_post("kept"));
-    sandbox.knobs(|knobs| knobs.gateway.replay_duplicates = 1);
+    sandbox.behavior(|behavior| behavior.gateway.replay_duplicates = 1);
     let (mut next, _) = resume(&sandbox, &client, &token).await;
     let posts = next.posts(2).await;
     assert_eq!((posts[0].len(), posts[1].as_str()), (1000, "kept"), "a replay of duplicates includes it");

@@ -21,7 +21,7 @@ async fn started(builder: SandboxBuilder) -> (Sandbox, Client, Socket, String) {
 
 /// Long logins, so that sockets end for other reasons.
 fn patient() -> SandboxBuilder {
-    quick().knobs(|knobs| knobs.access_token_ttl = Duration::from_secs(1_000_000))
+    quick().behavior(|behavior| behavior.access_token_ttl = Duration::from_secs(1_000_000))
 }
 
 async fn fails(socket: &mut Socket, code: &str) {
@@ -50,10 +50,10 @@ async fn an_idle_socket_gets_an_error_and_is_closed_unless_it_sends_heartbeats()
 }
 
 #[tokio::test]
-async fn the_knob_makes_pings_count_as_traffic() {
+async fn the_setting_makes_pings_count_as_traffic() {
     for counts in [false, true] {
         let (sandbox, _, mut socket, _) =
-            started(patient().knobs(|knobs| knobs.gateway.ping_resets_idle = counts)).await;
+            started(patient().behavior(|behavior| behavior.gateway.ping_resets_idle = counts)).await;
         sandbox.advance(Duration::from_secs(1000));
         socket.stream.send(Message::Ping("x".into())).await.unwrap();
         loop {
@@ -79,11 +79,11 @@ async fn a_socket_has_an_absolute_end() {
 }
 
 #[tokio::test]
-async fn the_knob_sets_and_announces_the_absolute_end() {
-    let builder = patient().knobs(|knobs| {
-        knobs.gateway.absolute_timeout = Duration::from_secs(600);
+async fn the_setting_sets_and_announces_the_absolute_end() {
+    let builder = patient().behavior(|behavior| {
+        behavior.gateway.absolute_timeout = Duration::from_secs(600);
         // Each ping would extend the wait for an end that does not come.
-        knobs.gateway.ping_period = Duration::from_secs(3600);
+        behavior.gateway.ping_period = Duration::from_secs(3600);
     });
     let sandbox = builder.start().await.unwrap();
     let client = Client::login(&sandbox).await;
@@ -96,13 +96,13 @@ async fn the_knob_sets_and_announces_the_absolute_end() {
 }
 
 #[tokio::test]
-async fn the_knob_sets_the_interval_of_pings() {
-    let (sandbox, client, mut socket, _) = started(patient().knobs(|knobs| {
-        knobs.gateway.ping_period = Duration::from_secs(3600);
-        knobs.gateway.idle_timeout = Duration::from_secs(1_000_000);
+async fn the_setting_sets_the_interval_of_pings() {
+    let (sandbox, client, mut socket, _) = started(patient().behavior(|behavior| {
+        behavior.gateway.ping_period = Duration::from_secs(3600);
+        behavior.gateway.idle_timeout = Duration::from_secs(1_000_000);
     }))
     .await;
-    sandbox.knobs(|knobs| knobs.gateway.absolute_timeout = Duration::from_secs(3000));
+    sandbox.behavior(|behavior| behavior.gateway.absolute_timeout = Duration::from_secs(3000));
     // The first interval begins when the socket opens, each further one at the pong.
     for _ in 0..2 {
         let (mut other, _) = connect(&sandbox, &client).await;
@@ -138,7 +138,7 @@ async fn pings_come_and_no_clock_that_is_moved_makes_a_client_late() {
 #[tokio::test]
 async fn without_pongs_a_socket_is_dropped() {
     let (sandbox, _, _socket, _) =
-        started(patient().knobs(|knobs| knobs.gateway.pong_deadline = Duration::from_millis(1))).await;
+        started(patient().behavior(|behavior| behavior.gateway.pong_deadline = Duration::from_millis(1))).await;
     sandbox.advance(Duration::from_secs(30));
     assert!(sandbox.wait_open_sockets(0, SOON).await, "an unread ping is not answered");
     assert_eq!(sandbox.subscriptions()[0].connected, Some(false));
@@ -153,7 +153,7 @@ async fn an_expired_access_token_closes_the_socket_or_makes_it_a_zombie() {
         (TokenExpiry::Zombie, true),
     ] {
         let (sandbox, client, mut socket, _) =
-            started(quick().knobs(|knobs| knobs.gateway.token_expiry = effect)).await;
+            started(quick().behavior(|behavior| behavior.gateway.token_expiry = effect)).await;
         if revoke {
             let form = format!("token={}", client.token);
             let request = http().post(format!("{}/restapi/oauth/revoke", sandbox.base_url()));
@@ -173,9 +173,9 @@ async fn an_expired_access_token_closes_the_socket_or_makes_it_a_zombie() {
 }
 
 #[tokio::test]
-async fn the_knob_sets_how_long_a_socket_works_after_a_logout() {
+async fn the_setting_sets_how_long_a_socket_works_after_a_logout() {
     let (sandbox, client, mut socket, _) =
-        started(quick().knobs(|knobs| knobs.gateway.logout_grace = Duration::from_secs(60))).await;
+        started(quick().behavior(|behavior| behavior.gateway.logout_grace = Duration::from_secs(60))).await;
     let request = http().post(format!("{}/restapi/oauth/revoke", sandbox.base_url()));
     let request = request.basic_auth(sandbox.client_id(), Some(sandbox.client_secret().expose()));
     let answer = request.body(format!("token={}", client.token)).send().await.unwrap();
@@ -210,7 +210,7 @@ async fn a_socket_lives_as_long_as_its_login_is_refreshed() {
 
 #[tokio::test]
 async fn a_login_pushed_out_by_others_takes_its_socket_along() {
-    let (sandbox, _, mut socket, _) = started(quick().knobs(|knobs| knobs.max_sessions = 2)).await;
+    let (sandbox, _, mut socket, _) = started(quick().behavior(|behavior| behavior.max_sessions = 2)).await;
     Client::login(&sandbox).await;
     socket.beat().await;
     Client::login(&sandbox).await;
@@ -219,7 +219,7 @@ async fn a_login_pushed_out_by_others_takes_its_socket_along() {
 
 #[tokio::test]
 async fn a_black_hole_is_silent_and_dropped_after_the_missing_pong() {
-    let builder = patient().knobs(|knobs| knobs.gateway.live_recovery = LiveRecovery::Fail);
+    let builder = patient().behavior(|behavior| behavior.gateway.live_recovery = LiveRecovery::Fail);
     let (sandbox, client, mut socket, token) = started(builder).await;
     sandbox.blackhole_connections(Service::Gateway);
     assert_eq!((sandbox.gauges().open_sockets, sandbox.subscriptions()[0].connected), (0, Some(false)));
@@ -245,10 +245,10 @@ async fn a_black_hole_is_silent_and_dropped_after_the_missing_pong() {
 #[tokio::test]
 async fn strict_gateways_reject_frames_before_the_details() {
     for strict in [false, true] {
-        let builder = quick().knobs(|knobs| {
-            (knobs.gateway.strict_first_frame, knobs.gateway.details_delay) = (strict, Duration::from_secs(3600));
-            knobs.access_token_ttl = Duration::from_secs(1_000_000);
-            knobs.gateway.idle_timeout = Duration::from_secs(1_000_000);
+        let builder = quick().behavior(|behavior| {
+            (behavior.gateway.strict_first_frame, behavior.gateway.details_delay) = (strict, Duration::from_secs(3600));
+            behavior.access_token_ttl = Duration::from_secs(1_000_000);
+            behavior.gateway.idle_timeout = Duration::from_secs(1_000_000);
         });
         let sandbox = builder.start().await.unwrap();
         let client = Client::login(&sandbox).await;

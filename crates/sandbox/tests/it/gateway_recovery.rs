@@ -69,7 +69,7 @@ async fn a_session_gets_missed_events_and_retains_its_subscription() {
 
 #[tokio::test]
 async fn only_the_newest_events_that_fit_are_replayed() {
-    let bot = subscribed(quick().knobs(|knobs| knobs.gateway.recovery_buffer_size = 3)).await;
+    let bot = subscribed(quick().behavior(|behavior| behavior.gateway.recovery_buffer_size = 3)).await;
     assert_eq!(bot.details[1]["recoveryBufferSize"], 3);
     bot.lose();
     bot.post(&["0", "1", "2", "3", "4"]);
@@ -118,9 +118,9 @@ async fn without_a_subscription_there_is_nothing_to_recover() {
 }
 
 #[tokio::test]
-async fn the_knob_lets_another_login_recover_a_session() {
+async fn the_setting_lets_another_login_recover_a_session() {
     for needs in [true, false] {
-        let bot = subscribed(quick().knobs(|knobs| knobs.gateway.recovery_needs_same_login = needs)).await;
+        let bot = subscribed(quick().behavior(|behavior| behavior.gateway.recovery_needs_same_login = needs)).await;
         let other = Client::login(&bot.sandbox).await;
         bot.lose();
         bot.post(&["missed"]);
@@ -135,9 +135,9 @@ async fn the_knob_lets_another_login_recover_a_session() {
 }
 
 #[tokio::test]
-async fn the_knob_lets_a_session_without_a_subscription_recover() {
+async fn the_setting_lets_a_session_without_a_subscription_recover() {
     for needs in [true, false] {
-        let builder = quick().knobs(|knobs| knobs.gateway.recovery_needs_subscription = needs);
+        let builder = quick().behavior(|behavior| behavior.gateway.recovery_needs_subscription = needs);
         let sandbox = builder.start().await.unwrap();
         let client = Client::login(&sandbox).await;
         let (_socket, details) = connect(&sandbox, &client).await;
@@ -168,9 +168,9 @@ async fn an_expired_session_ends_its_subscription() {
 
 #[tokio::test]
 async fn orphans_can_stay_and_late_recovery_can_have_a_code() {
-    let bot = subscribed(quick().knobs(|knobs| {
-        (knobs.gateway.keep_orphans, knobs.gateway.wsc_sequence_restarts) = (true, false);
-        knobs.gateway.late_recovery_code = Some("WSG-1003".into());
+    let bot = subscribed(quick().behavior(|behavior| {
+        (behavior.gateway.keep_orphans, behavior.gateway.wsc_sequence_restarts) = (true, false);
+        behavior.gateway.late_recovery_code = Some("WSG-1003".into());
     }))
     .await;
     bot.lose();
@@ -186,7 +186,7 @@ async fn orphans_can_stay_and_late_recovery_can_have_a_code() {
 
 #[tokio::test]
 async fn a_malformed_token_is_an_error_and_a_close() {
-    let sandbox = quick().knobs(|knobs| knobs.gateway.close_code = 1011).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.gateway.close_code = 1011).start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let query = format!("access_token={}&wsc=nonsense", ws_token(&client).await);
     let mut socket = upgrade(&sandbox, &query).await.unwrap();
@@ -198,7 +198,7 @@ async fn a_malformed_token_is_an_error_and_a_close() {
 #[tokio::test]
 async fn the_replay_comes_in_one_piece_with_the_details_or_later() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let bot = subscribed(quick().knobs(|knobs| knobs.gateway.replay_delay = Duration::ZERO)).await;
+    let bot = subscribed(quick().behavior(|behavior| behavior.gateway.replay_delay = Duration::ZERO)).await;
     bot.lose();
     bot.post(&["cork 0", "cork 1"]);
     let mut stream = tcp(&bot.sandbox).await;
@@ -220,7 +220,7 @@ async fn the_replay_comes_in_one_piece_with_the_details_or_later() {
     drop(stream);
     assert!(bot.sandbox.wait_open_sockets(0, SOON).await);
 
-    bot.sandbox.knobs(|knobs| knobs.gateway.replay_delay = Duration::from_secs(60));
+    bot.sandbox.behavior(|behavior| behavior.gateway.replay_delay = Duration::from_secs(60));
     bot.post(&["late"]);
     let (mut socket, _) = bot.resume().await;
     bot.post(&["later"]);
@@ -231,9 +231,9 @@ async fn the_replay_comes_in_one_piece_with_the_details_or_later() {
 
 #[tokio::test]
 async fn replays_can_repeat_and_be_reversed() {
-    let mut bot = subscribed(quick().knobs(|knobs| {
-        (knobs.gateway.replay_duplicates, knobs.gateway.replay_reversed) = (2, true);
-        knobs.gateway.coalesce_replay = false;
+    let mut bot = subscribed(quick().behavior(|behavior| {
+        (behavior.gateway.replay_duplicates, behavior.gateway.replay_reversed) = (2, true);
+        behavior.gateway.coalesce_replay = false;
     }))
     .await;
     bot.post(&["0", "1", "2"]);
@@ -245,11 +245,12 @@ async fn replays_can_repeat_and_be_reversed() {
 
 #[tokio::test]
 async fn tokens_rotate_on_notifications_or_in_separate_details() {
-    let mut bot = subscribed(quick().knobs(|knobs| knobs.gateway.wsc_rotation = WscRotation::Notifications)).await;
+    let mut bot =
+        subscribed(quick().behavior(|behavior| behavior.gateway.wsc_rotation = WscRotation::Notifications)).await;
     bot.post(&["a"]);
     let event = bot.socket.frame().await;
     assert_eq!(event[0]["wsc"]["sequence"], 2);
-    bot.sandbox.knobs(|knobs| knobs.gateway.wsc_rotation = WscRotation::Details);
+    bot.sandbox.behavior(|behavior| behavior.gateway.wsc_rotation = WscRotation::Details);
     bot.post(&["b"]);
     assert_eq!(bot.socket.posts(1).await, ["b"]);
     let details = bot.socket.frame().await;
@@ -270,7 +271,7 @@ async fn a_live_session_is_taken_over_or_stays() {
     assert_eq!(bot.socket.closed().await, Some(1000));
     bot.post(&["to the second"]);
     assert_eq!(second.posts(1).await, ["to the second"]);
-    bot.sandbox.knobs(|knobs| knobs.gateway.live_recovery = LiveRecovery::Fail);
+    bot.sandbox.behavior(|behavior| behavior.gateway.live_recovery = LiveRecovery::Fail);
     let (_third, details) = bot.resume().await;
     failed(&details, None);
     bot.post(&["still to the second"]);

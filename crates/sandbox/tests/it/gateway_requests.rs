@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn filters_are_replaced_read_and_listed() {
-    let sandbox = quick().knobs(|knobs| knobs.disabled_filters = vec!["presence".into()]).start().await.unwrap();
+    let sandbox =
+        quick().behavior(|behavior| behavior.disabled_filters = vec!["presence".into()]).start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let (mut socket, _) = connect(&sandbox, &client).await;
     let id = socket.subscribed(&[STORE]).await;
@@ -58,7 +59,7 @@ async fn over_https_a_subscription_can_be_read_and_deleted_but_not_changed() {
 
 #[tokio::test]
 async fn a_second_subscription_replaces_the_first_silently() {
-    let sandbox = quick().knobs(|knobs| knobs.subscription_limit = 1).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.subscription_limit = 1).start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let (mut socket, _) = connect(&sandbox, &client).await;
     let first = socket.subscribed(&[POSTS]).await;
@@ -125,7 +126,7 @@ async fn socket_requests_share_the_budgets_of_https() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let (mut socket, _) = connect(&sandbox, &client).await;
-    sandbox.knobs(|knobs| (knobs.rate_limits.enforce, knobs.rate_limits.light) = (true, 1));
+    sandbox.behavior(|behavior| (behavior.rate_limits.enforce, behavior.rate_limits.light) = (true, 1));
     let first = socket.call("GET", SUBSCRIPTION, None).await;
     assert_eq!((&first[0]["status"], &first[0]["headers"]["X-Rate-Limit-Remaining"]), (&json!(200), &json!("0")));
     let second = socket.call("GET", SUBSCRIPTION, None).await;
@@ -161,10 +162,10 @@ async fn a_frame_that_is_not_a_request_gets_an_error_frame() {
 
 #[tokio::test]
 async fn requests_beyond_the_maximum_are_refused_or_queued() {
-    let sandbox = quick().knobs(|knobs| knobs.gateway.max_active_requests = 2).start().await.unwrap();
+    let sandbox = quick().behavior(|behavior| behavior.gateway.max_active_requests = 2).start().await.unwrap();
     let client = Client::login(&sandbox).await;
     for excess in [Excess::Refuse, Excess::Queue] {
-        sandbox.knobs(|knobs| knobs.gateway.excess_requests = excess);
+        sandbox.behavior(|behavior| behavior.gateway.excess_requests = excess);
         let (mut socket, _) = connect(&sandbox, &client).await;
         sandbox.faults().inject(Operation::List, Fault::delay(Duration::from_secs(600)).times(2));
         let slow = [socket.ask("GET", SUBSCRIPTION, None).await, socket.ask("GET", SUBSCRIPTION, None).await];

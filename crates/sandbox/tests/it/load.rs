@@ -39,9 +39,9 @@ async fn a_flood_in_full_answers_arrives_in_order_when_the_publisher_waits() {
 async fn a_crowd_of_polls_is_served_and_leaves_nothing_behind() {
     const CROWD: usize = 200;
     let sandbox = quick()
-        .knobs(|knobs| {
-            knobs.subscription_limit = CROWD;
-            knobs.hold = SOON * 10;
+        .behavior(|behavior| {
+            behavior.subscription_limit = CROWD;
+            behavior.hold = SOON * 10;
         })
         .start()
         .await

@@ -48,7 +48,7 @@ async fn a_login_answers_all_that_clients_read() {
     assert!((604_798..=604_800).contains(&answer["refresh_token_expires_in"].as_u64().unwrap()));
     let (status, extension) = is_let_in(&sandbox, answer["access_token"].as_str().unwrap()).await;
     assert_eq!((status, &extension["id"]), (200, &json!(100_200_301)));
-    sandbox.knobs(|knobs| knobs.issue_refresh_tokens = false);
+    sandbox.behavior(|behavior| behavior.issue_refresh_tokens = false);
     assert!(login(&sandbox).await.get("refresh_token").is_none());
 }
 
@@ -109,8 +109,8 @@ async fn a_refresh_rotates_and_may_be_repeated_until_its_grace_ends() {
 }
 
 #[tokio::test]
-async fn the_knob_sets_how_long_a_used_refresh_token_works_after_the_new_access_token_is_used() {
-    let builder = quick().knobs(|knobs| knobs.refresh_reuse_grace = Duration::from_secs(60));
+async fn the_setting_sets_how_long_a_used_refresh_token_works_after_the_new_access_token_is_used() {
+    let builder = quick().behavior(|behavior| behavior.refresh_reuse_grace = Duration::from_secs(60));
     let sandbox = builder.start().await.unwrap();
     let first = login(&sandbox).await;
     let second = refresh(&sandbox, &first["refresh_token"]).await.1;
@@ -267,7 +267,7 @@ async fn a_client_assertion_replaces_the_app_secret() {
 
 #[tokio::test]
 async fn a4_two_processes_that_share_a_token_file_make_one_renewal() {
-    let sandbox = Sandbox::builder().knobs(|knobs| knobs.rate_limits.auth = 1000).start().await.unwrap();
+    let sandbox = Sandbox::builder().behavior(|behavior| behavior.rate_limits.auth = 1000).start().await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tokens.json");
     let process = || {

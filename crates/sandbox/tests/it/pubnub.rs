@@ -34,7 +34,7 @@ async fn get(sandbox: &Sandbox, path: &str) -> (u16, String, String) {
 }
 
 #[tokio::test]
-async fn an_envelope_has_the_service_s_fields_and_knobs_leave_them_out() {
+async fn an_envelope_has_the_service_s_fields_and_settings_leave_them_out() {
     let (sandbox, client, info, mut cursor) = listening().await;
     post(&sandbox, 0..1);
     let message = &client.next(&info, &mut cursor).await[0];
@@ -46,9 +46,9 @@ async fn an_envelope_has_the_service_s_fields_and_knobs_leave_them_out() {
     assert_eq!((&message["a"], &message["f"], &message["p"]["r"]), (&json!("1"), &json!(514), &json!(12)));
     assert_eq!(message["p"]["t"], cursor.timetoken);
     assert!(message.get("e").is_none());
-    sandbox.knobs(|knobs| {
-        knobs.omit = ["a", "f", "b", "k"].map(String::from).to_vec();
-        knobs.event_type = 77;
+    sandbox.behavior(|behavior| {
+        behavior.omit = ["a", "f", "b", "k"].map(String::from).to_vec();
+        behavior.event_type = 77;
     });
     post(&sandbox, 1..2);
     let message = &client.next(&info, &mut cursor).await[0];
@@ -81,7 +81,7 @@ async fn the_ring_silently_drops_the_oldest() {
     post(&sandbox, 0..150);
     assert_eq!(numbers(&client.next(&info, &mut cursor.clone()).await), (50..150).collect::<Vec<_>>());
     assert_eq!(sandbox.gauges().dropped_messages, 50);
-    sandbox.knobs(|knobs| (knobs.ring, knobs.response_cap) = (500, 500));
+    sandbox.behavior(|behavior| (behavior.ring, behavior.response_cap) = (500, 500));
     post(&sandbox, 150..600);
     assert_eq!(client.next(&info, &mut cursor.clone()).await.len(), 500);
 }
@@ -99,7 +99,7 @@ async fn an_answer_is_capped_over_all_channels() {
     post(&sandbox, 0..80);
     let messages = client.next(&both, &mut start.clone()).await;
     assert_eq!(numbers(&messages), (30..80).flat_map(|n| [n, n]).collect::<Vec<_>>(), "the oldest are lost");
-    sandbox.knobs(|knobs| knobs.overflow = Overflow::Page);
+    sandbox.behavior(|behavior| behavior.overflow = Overflow::Page);
     let mut cursor = start;
     assert_eq!(client.next(&both, &mut cursor).await.len(), 100);
     assert_eq!(client.next(&both, &mut cursor).await.len(), 60, "or come with the next poll");
@@ -108,7 +108,7 @@ async fn an_answer_is_capped_over_all_channels() {
 #[tokio::test]
 async fn messages_age() {
     let (sandbox, client, info, cursor) = listening().await;
-    sandbox.knobs(|knobs| knobs.retention = Duration::from_secs(120));
+    sandbox.behavior(|behavior| behavior.retention = Duration::from_secs(120));
     post(&sandbox, 0..1);
     sandbox.advance(Duration::from_secs(119));
     post(&sandbox, 1..2);
@@ -119,7 +119,7 @@ async fn messages_age() {
 #[tokio::test]
 async fn a_cursor_may_be_behind_its_messages_and_nothing_comes_twice() {
     let (sandbox, client, info, mut cursor) = listening().await;
-    sandbox.knobs(|knobs| knobs.published_ahead = 1210);
+    sandbox.behavior(|behavior| behavior.published_ahead = 1210);
     post(&sandbox, 0..2);
     let messages = client.next(&info, &mut cursor).await;
     let last: u64 = messages[1]["p"]["t"].as_str().unwrap().parse().unwrap();
@@ -134,7 +134,7 @@ async fn a_cursor_jumps_with_its_region_and_goes_back() {
     let mut seen = Vec::new();
     for (region, offset) in [(12, 0), (4, 3000), (4, 3000), (12, 0), (7, -5000), (12, 0)] {
         let before = cursor.clone();
-        sandbox.knobs(|knobs| (knobs.region, knobs.region_offset_ms) = (region, offset));
+        sandbox.behavior(|behavior| (behavior.region, behavior.region_offset_ms) = (region, offset));
         let next = seen.len() as u64;
         post(&sandbox, next..next + 1);
         seen.extend(numbers(&client.next(&info, &mut cursor).await));
@@ -144,7 +144,7 @@ async fn a_cursor_jumps_with_its_region_and_goes_back() {
         }
     }
     assert_eq!(seen, [0, 1, 2, 3, 4, 5], "a client that sends tr loses nothing");
-    sandbox.knobs(|knobs| (knobs.region, knobs.region_offset_ms) = (4, 3000));
+    sandbox.behavior(|behavior| (behavior.region, behavior.region_offset_ms) = (4, 3000));
     post(&sandbox, 6..7);
     client.next(&info, &mut cursor).await;
     post(&sandbox, 7..8);
@@ -200,7 +200,7 @@ async fn the_other_endpoints_of_pubnub() {
 #[tokio::test]
 async fn two_polls_of_one_channel_are_counted() {
     let (sandbox, client, info, cursor) = listening().await;
-    sandbox.knobs(|knobs| knobs.hold = Duration::from_secs(30));
+    sandbox.behavior(|behavior| behavior.hold = Duration::from_secs(30));
     let first = tokio::spawn(client.poll(&info, &cursor).send());
     assert!(sandbox.wait_open_polls(1, SOON).await);
     assert_eq!(sandbox.gauges().overlapping_polls, 0);

@@ -61,7 +61,7 @@ async fn an_answer_has_the_service_s_form() {
 #[tokio::test]
 async fn bad_requests_are_refused_as_the_service_does() {
     let (sandbox, client) = logged_in().await;
-    sandbox.knobs(|knobs| knobs.invalid_filters = vec!["/forbidden".into()]);
+    sandbox.behavior(|behavior| behavior.invalid_filters = vec!["/forbidden".into()]);
     let pubnub = json!({ "transportType": "PubNub" });
     for (request, status, want, parameter) in [
         (json!({ "deliveryMode": pubnub }), 400, "CMN-101", "eventFilters"),
@@ -102,7 +102,7 @@ async fn pubnub_can_be_refused() {
     for (refusal, status, want) in
         [(Refusal::Sub528, 403, "SUB-528"), (Refusal::Cmn401, 403, "CMN-401"), (Refusal::BadParameter, 400, "CMN-101")]
     {
-        sandbox.knobs(|knobs| knobs.refuse_pubnub = Some(refusal));
+        sandbox.behavior(|behavior| behavior.refuse_pubnub = Some(refusal));
         let (got, answer) = client.create(&[STORE]).await;
         assert_eq!((got, code(&answer)), (status, want));
     }
@@ -160,10 +160,10 @@ async fn an_update_replaces_the_filters_and_may_turn_encryption_on() {
 }
 
 #[tokio::test]
-async fn encryption_follows_the_request_the_filter_or_the_knob() {
+async fn encryption_follows_the_request_the_filter_or_the_setting() {
     let (sandbox, client) = logged_in().await;
     let telephony = "/restapi/v1.0/account/~/telephony/sessions";
-    for (knob, filter, asked, want) in [
+    for (setting, filter, asked, want) in [
         (Encryption::Service, POSTS, json!(false), false),
         (Encryption::Service, POSTS, json!(true), true),
         (Encryption::Service, POSTS, json!("true"), true),
@@ -172,7 +172,7 @@ async fn encryption_follows_the_request_the_filter_or_the_knob() {
         (Encryption::Never, PRESENCE, json!(true), false),
         (Encryption::Always, POSTS, json!(false), true),
     ] {
-        sandbox.knobs(|knobs| knobs.encryption = knob);
+        sandbox.behavior(|behavior| behavior.encryption = setting);
         let (_, info) = client.create_with(&[filter], json!({ "transportType": "PubNub", "encryption": asked })).await;
         let mode = &info["deliveryMode"];
         assert_eq!((mode["encryption"] == true, mode["encryptionKey"].is_string()), (want, want), "{filter} {asked}");
@@ -184,18 +184,18 @@ async fn responses_can_take_the_odd_observed_forms() {
     let (sandbox, client) = logged_in().await;
     for (format, end) in [(TimeFormat::PlusFour, "+0000"), (TimeFormat::PlusTwo, "+00"), (TimeFormat::NoFraction, "Z")]
     {
-        sandbox.knobs(|knobs| knobs.time_format = format);
+        sandbox.behavior(|behavior| behavior.time_format = format);
         let info = client.subscribed(&[POSTS]).await;
         let time = info["expirationTime"].as_str().unwrap();
         assert!(time.ends_with(end) && time.contains('.') == (format != TimeFormat::NoFraction), "{time}");
     }
-    sandbox.knobs(|knobs| {
-        knobs.send_expires_in = false;
-        knobs.relative_uri = true;
-        knobs.expand_tilde = false;
-        knobs.send_secret_key = true;
-        knobs.disabled_filters = vec!["/presence/line".into()];
-        knobs.clock_skew_ms = -600_000;
+    sandbox.behavior(|behavior| {
+        behavior.send_expires_in = false;
+        behavior.relative_uri = true;
+        behavior.expand_tilde = false;
+        behavior.send_secret_key = true;
+        behavior.disabled_filters = vec!["/presence/line".into()];
+        behavior.clock_skew_ms = -600_000;
     });
     let line = format!("{PRESENCE}/line");
     let answer = client
@@ -221,7 +221,7 @@ async fn responses_can_take_the_odd_observed_forms() {
 
 #[tokio::test]
 async fn budgets_are_spent_and_each_try_restarts_the_penalty() {
-    let sandbox = Sandbox::builder().knobs(|knobs| knobs.rate_limits.light = 3).start().await.unwrap();
+    let sandbox = Sandbox::builder().behavior(|behavior| behavior.rate_limits.light = 3).start().await.unwrap();
     let client = Client::login(&sandbox).await;
     for left in ["2", "1", "0"] {
         let answer = client.request(Method::GET, SUBSCRIPTION, None).send().await.unwrap();

@@ -12,7 +12,7 @@ const AT: &str = "2025-02-03T08:00:00.000Z";
 /// A session with a manual clock.
 struct Run {
     session: Session,
-    knobs: AgentKnobs,
+    behavior: AgentBehavior,
     rng: Rng,
     now: Instant,
 }
@@ -22,17 +22,17 @@ fn custom(name: &str) -> Event {
 }
 
 impl Run {
-    fn new(change: impl FnOnce(&mut AgentKnobs)) -> (Self, String) {
-        let mut knobs = AgentKnobs::default();
-        change(&mut knobs);
+    fn new(change: impl FnOnce(&mut AgentBehavior)) -> (Self, String) {
+        let mut behavior = AgentBehavior::default();
+        change(&mut behavior);
         let (mut rng, now) = (Rng::with_seed(7), Instant::now());
-        let roomy = AgentKnobs { queue_capacity: 100, ..knobs.clone() };
+        let roomy = AgentBehavior { queue_capacity: 100, ..behavior.clone() };
         let (session, id) = Session::start("7001", Station::default(), AT, &roomy, &mut rng, now);
-        (Self { session, knobs, rng, now }, id)
+        (Self { session, behavior, rng, now }, id)
     }
 
     /// A session whose first batch has been delivered.
-    fn live(change: impl FnOnce(&mut AgentKnobs)) -> (Self, String) {
+    fn live(change: impl FnOnce(&mut AgentBehavior)) -> (Self, String) {
         let (mut run, id) = Self::new(change);
         let (next, kinds, _) = run.poll_once(&id);
         assert_eq!(kinds, ["agentsessionstart", "agentstate", "updateindicators"]);
@@ -40,16 +40,16 @@ impl Run {
     }
 
     fn push(&mut self, name: &str) -> u64 {
-        self.session.push(custom(name), &self.knobs, self.now)
+        self.session.push(custom(name), &self.behavior, self.now)
     }
 
     fn poll(&mut self, id: &str) -> (u64, PollResult) {
-        let (number, _, delivered) = self.session.poll(id, MINUTE, &self.knobs, &mut self.rng, self.now);
+        let (number, _, delivered) = self.session.poll(id, MINUTE, &self.behavior, &mut self.rng, self.now);
         (number, delivered)
     }
 
     fn look(&mut self, number: u64) -> PollResult {
-        self.session.look(number, &self.knobs, &mut self.rng, self.now)
+        self.session.look(number, &self.behavior, &mut self.rng, self.now)
     }
 
     /// Polls and closes: returns the next id, one word per event, and the branch.
@@ -60,7 +60,7 @@ impl Run {
     }
 
     fn run_due(&mut self) {
-        self.session.run_due(AT, &self.knobs, self.now);
+        self.session.run_due(AT, &self.behavior, self.now);
     }
 
     fn fates(&self) -> Vec<Fate> {
@@ -93,15 +93,15 @@ fn a_poll_waits_for_an_event_and_gets_those_after_its_id() {
 #[test]
 fn an_empty_poll_ends_at_its_deadline_or_later_if_configured() {
     for late in [Duration::ZERO, Duration::from_secs(5)] {
-        let (mut run, s1) = Run::live(|knobs| knobs.answer_late = late);
+        let (mut run, s1) = Run::live(|behavior| behavior.answer_late = late);
         let (number, delivered) = run.poll(&s1);
         assert_eq!(delivered, PollResult::Wait);
-        assert_eq!(run.session.next_deadline(&run.knobs), Some(run.now + MINUTE + late));
+        assert_eq!(run.session.next_deadline(&run.behavior), Some(run.now + MINUTE + late));
         run.now += MINUTE + late - Duration::from_millis(1);
         assert_eq!(run.look(number), PollResult::Wait);
         run.now += Duration::from_millis(1);
         run.run_due();
-        assert_eq!(run.session.next_deadline(&run.knobs), None, "once");
+        assert_eq!(run.session.next_deadline(&run.behavior), None, "once");
         assert_eq!(run.look(number), PollResult::Quiet);
         run.session.close(number, run.now);
         // The id remains valid.
@@ -109,7 +109,7 @@ fn an_empty_poll_ends_at_its_deadline_or_later_if_configured() {
         assert_eq!(run.poll_once(&s1).1, ["a"]);
     }
     let (mut run, s1) = Run::live(|_| {});
-    let (_, _, delivered) = run.session.poll(&s1, Duration::ZERO, &run.knobs, &mut run.rng, run.now);
+    let (_, _, delivered) = run.session.poll(&s1, Duration::ZERO, &run.behavior, &mut run.rng, run.now);
     assert_eq!(delivered, PollResult::Quiet);
 }
 
@@ -129,21 +129,21 @@ fn an_outdated_id_gets_a_snapshot_a_replay_or_nothing() {
     assert_eq!(run.poll_once(&s4).1, ["c"]);
     assert_eq!((run.session.counts.stale, run.session.counts.snapshots), (3, 3));
 
-    let (mut run, s1) = Run::live(|knobs| knobs.stale_id = StaleId::Replay);
+    let (mut run, s1) = Run::live(|behavior| behavior.stale_id = StaleId::Replay);
     run.push("a");
     run.poll_once(&s1);
     run.push("b");
     let (s3, events, branch) = run.poll_once(&s1);
     assert_eq!((events, branch), (vec!["a".to_owned(), "b".to_owned()], 1));
-    run.knobs.queue_capacity = 1;
+    run.behavior.queue_capacity = 1;
     run.push("c");
     run.push("d");
     let (_, events, branch) = run.poll_once(&s3);
     assert_eq!((events.len(), branch), (2, 3), "it is not queued any more");
-    run.knobs.stale_branch = 1;
-    assert_eq!(run.poll_once(&s1).2, 1, "as the knob says");
+    run.behavior.stale_branch = 1;
+    assert_eq!(run.poll_once(&s1).2, 1, "as the setting says");
 
-    let (mut run, s1) = Run::live(|knobs| knobs.stale_id = StaleId::Unknown);
+    let (mut run, s1) = Run::live(|behavior| behavior.stale_id = StaleId::Unknown);
     run.push("a");
     run.poll_once(&s1);
     assert_eq!(run.poll(&s1).1, PollResult::Unknown);
@@ -152,7 +152,7 @@ fn an_outdated_id_gets_a_snapshot_a_replay_or_nothing() {
 
 #[test]
 fn f12_an_overflowing_queue_leaves_a_snapshot() {
-    let (mut run, s1) = Run::live(|knobs| knobs.queue_capacity = 2);
+    let (mut run, s1) = Run::live(|behavior| behavior.queue_capacity = 2);
     run.push("a");
     run.push("b");
     run.push("c");
@@ -171,7 +171,7 @@ fn f12_an_overflowing_queue_leaves_a_snapshot() {
     assert_eq!(batch(run.look(number)).2, 3);
     // If the end is no longer queued, it cannot be delivered.
     let s = run.session.log.newest().to_owned();
-    run.session.push(Event::of(&own_end(true)), &run.knobs, run.now);
+    run.session.push(Event::of(&own_end(true)), &run.behavior, run.now);
     run.push("h");
     run.push("i");
     assert_eq!(run.poll(&s).1, PollResult::Over);
@@ -188,13 +188,13 @@ fn the_newer_the_older_or_both_of_two_polls_win() {
     assert_eq!(batch(run.look(newer)).1, ["a"]);
     assert_eq!(run.session.counts.overlaps, 1);
 
-    let (mut run, s1) = Run::live(|knobs| knobs.concurrent = Concurrent::BothServed);
+    let (mut run, s1) = Run::live(|behavior| behavior.concurrent = Concurrent::BothServed);
     let (older, _) = run.poll(&s1);
     let (newer, _) = run.poll(&s1);
     run.push("a");
     assert_eq!((batch(run.look(older)).1, batch(run.look(newer)).1), (vec!["a".to_owned()], vec!["a".to_owned()]));
 
-    let (mut run, s1) = Run::live(|knobs| knobs.concurrent = Concurrent::SecondConflict);
+    let (mut run, s1) = Run::live(|behavior| behavior.concurrent = Concurrent::SecondConflict);
     let (older, _) = run.poll(&s1);
     assert_eq!(run.poll(&s1).1, PollResult::Over);
     run.push("a");
@@ -205,7 +205,7 @@ fn the_newer_the_older_or_both_of_two_polls_win() {
 fn a_join_gets_a_snapshot_and_outdates_other_ids() {
     let (mut run, s1) = Run::live(|_| {});
     run.push("a");
-    let joined = run.session.join(&run.knobs, &mut run.rng, run.now);
+    let joined = run.session.join(&run.behavior, &mut run.rng, run.now);
     let (j1, events, branch) = run.poll_once(&joined);
     assert_eq!((events.len(), branch), (2, 1));
     assert_eq!(run.fates(), [Fate::Missed], "no poll will receive it");
@@ -213,8 +213,8 @@ fn a_join_gets_a_snapshot_and_outdates_other_ids() {
     assert_eq!(run.poll_once(&j1).1, ["b"]);
     assert_eq!(run.poll_once(&s1).2, 3);
 
-    let (mut run, _) = Run::live(|knobs| (knobs.stale_id, knobs.joined_branch) = (StaleId::Replay, 7));
-    let joined = run.session.join(&run.knobs, &mut run.rng, run.now);
+    let (mut run, _) = Run::live(|behavior| (behavior.stale_id, behavior.joined_branch) = (StaleId::Replay, 7));
+    let joined = run.session.join(&run.behavior, &mut run.rng, run.now);
     run.push("a");
     let (_, events, branch) = run.poll_once(&joined);
     assert_eq!((events, branch), (vec!["agentsessionstart".to_owned(), "agentstate".to_owned()], 7));
@@ -225,11 +225,11 @@ fn a_join_gets_a_snapshot_and_outdates_other_ids() {
 #[test]
 fn joins_and_answered_polls_are_activity_and_refused_polls_are_not() {
     let idle = Duration::from_secs(300);
-    let (mut run, s1) = Run::live(|knobs| knobs.concurrent = Concurrent::SecondConflict);
+    let (mut run, s1) = Run::live(|behavior| behavior.concurrent = Concurrent::SecondConflict);
     run.push("a");
     run.poll_once(&s1);
     run.now += idle;
-    let joined = run.session.join(&run.knobs, &mut run.rng, run.now);
+    let joined = run.session.join(&run.behavior, &mut run.rng, run.now);
     run.run_due();
     assert!(!run.session.is_over());
     run.now += idle;
@@ -251,7 +251,7 @@ fn joins_and_answered_polls_are_activity_and_refused_polls_are_not() {
 #[test]
 fn a_poll_is_woken_at_its_deadline() {
     let (mut run, s1) = Run::live(|_| {});
-    let (_, wake, _) = run.session.poll(&s1, MINUTE, &run.knobs, &mut run.rng, run.now);
+    let (_, wake, _) = run.session.poll(&s1, MINUTE, &run.behavior, &mut run.rng, run.now);
     run.now += MINUTE - Duration::from_millis(1);
     run.run_due();
     assert!(wake.notified().now_or_never().is_none());
@@ -285,29 +285,29 @@ fn f33_an_unpolled_session_ends_or_makes_its_agent_unavailable() {
     run.run_due();
     assert!(!run.session.is_over());
     run.session.close(number, run.now);
-    assert_eq!(run.session.next_deadline(&run.knobs), Some(run.now + idle));
+    assert_eq!(run.session.next_deadline(&run.behavior), Some(run.now + idle));
     run.now += idle - Duration::from_millis(1);
     run.run_due();
     assert!(!run.session.is_over());
     run.now += Duration::from_millis(1);
     run.run_due();
     assert!(run.session.is_over());
-    assert_eq!(run.session.next_deadline(&run.knobs), None);
+    assert_eq!(run.session.next_deadline(&run.behavior), None);
     let (s2, events, _) = run.poll_once(&s1);
     assert_eq!(events, ["remoteagentsessionend"]);
     assert_eq!(run.poll(&s2).1, PollResult::Over);
 
     for (force_logout, want) in [(false, "agentstate"), (true, "remoteagentsessionend")] {
-        let (mut run, s1) = Run::live(|knobs| knobs.idle = Idle::SetUnavailable);
+        let (mut run, s1) = Run::live(|behavior| behavior.idle = Idle::SetUnavailable);
         run.session.station = Station { force_logout, inactivity: Some(Duration::from_secs(30)), ..Station::default() };
         let (number, _) = run.poll(&s1);
-        assert_eq!(run.session.next_deadline(&run.knobs), Some(run.now + MINUTE), "not while it is polled");
+        assert_eq!(run.session.next_deadline(&run.behavior), Some(run.now + MINUTE), "not while it is polled");
         run.session.close(number, run.now);
         run.now += Duration::from_secs(30);
         run.run_due();
         run.now += Duration::from_secs(60);
         run.run_due();
-        assert_eq!(run.session.next_deadline(&run.knobs), None);
+        assert_eq!(run.session.next_deadline(&run.behavior), None);
         let (s2, events, _) = run.poll_once(&s1);
         assert_eq!(events, [want], "once");
         assert_eq!(run.session.is_over(), force_logout);
@@ -326,11 +326,11 @@ fn an_ended_session_is_409_and_later_404() {
         (AfterEnd::Conflict, PollResult::Over, PollResult::Over),
         (AfterEnd::Unknown, PollResult::Unknown, PollResult::Unknown),
     ] {
-        let (mut run, s1) = Run::live(|knobs| knobs.after_end = after_end);
+        let (mut run, s1) = Run::live(|behavior| behavior.after_end = after_end);
         let (number, _) = run.poll(&s1);
-        run.session.push(Event::of(&own_end(false)), &run.knobs, run.now);
+        run.session.push(Event::of(&own_end(false)), &run.behavior, run.now);
         assert!(!run.session.is_over(), "it did not succeed");
-        run.session.push(Event::of(&own_end(true)), &run.knobs, run.now);
+        run.session.push(Event::of(&own_end(true)), &run.behavior, run.now);
         let (s2, events, _) = batch(run.look(number));
         assert_eq!(events, ["agentsessionend", "agentsessionend"], "{after_end:?}");
         run.session.close(number, run.now);
@@ -342,8 +342,8 @@ fn an_ended_session_is_409_and_later_404() {
         assert_eq!(run.poll(&s2).1, later_on);
     }
     let (mut run, s1) = Run::live(|_| {});
-    run.session.push(Event::of(&own_end(true)), &run.knobs, run.now);
-    assert_eq!(run.session.next_deadline(&run.knobs), None);
+    run.session.push(Event::of(&own_end(true)), &run.behavior, run.now);
+    assert_eq!(run.session.next_deadline(&run.behavior), None);
     run.now += Duration::from_secs(120);
     assert_eq!(run.poll(&s1).1, PollResult::Unknown, "the events have expired");
     run.now += Duration::from_secs(300);
@@ -392,9 +392,9 @@ proptest! {
         replay: bool,
         capacity in 1_usize..6,
     ) {
-        let (mut run, mut id) = Run::live(|knobs| {
-            knobs.queue_capacity = capacity;
-            knobs.stale_id = if replay { StaleId::Replay } else { StaleId::Snapshot };
+        let (mut run, mut id) = Run::live(|behavior| {
+            behavior.queue_capacity = capacity;
+            behavior.stale_id = if replay { StaleId::Replay } else { StaleId::Snapshot };
         });
         let (mut sent, mut delivered, mut snapshots) = (0_u64, Vec::new(), 0);
         for does in steps.into_iter().chain([Does::Poll]) {

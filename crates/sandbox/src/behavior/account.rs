@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::millis;
 
 settings! {
-    /// How the account's resources behave; `account` of [`Knobs`](super::Knobs).
+    /// How the account's resources behave; `account` of [`Behavior`](super::Behavior).
     ///
     /// The defaults are those that the service documents; undocumented ones are marked *unverified*.
-    pub struct AccountKnobs {
+    pub struct AccountBehavior {
         /// Extensions of the account besides the user's, decimal numbers. Default `100200302` and
         /// `100200399`.
         pub other_extensions: Vec<String> = vec!["100200302".into(), "100200399".into()],

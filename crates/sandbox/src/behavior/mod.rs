@@ -14,23 +14,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::account::{AccountKnobs, OldCallLog, StaleToken};
+pub use self::account::{AccountBehavior, OldCallLog, StaleToken};
 pub use self::agent::{
-    AfterEnd, AgentKnobs, Casing, Concurrent, EndWithContacts, ErrorsIn, ExistingSession, IdForm, Idle, JoinedIds,
+    AfterEnd, AgentBehavior, Casing, Concurrent, EndWithContacts, ErrorsIn, ExistingSession, IdForm, Idle, JoinedIds,
     SnapshotOrder, StaleId, Values,
 };
-pub use self::digital::{DigitalKnobs, RefusalForm, SignatureIn, WireForm};
-pub use self::gateway::{AuthRefusal, Excess, GatewayKnobs, LiveRecovery, TokenExpiry, WscRotation};
+pub use self::digital::{DigitalBehavior, RefusalForm, SignatureIn, WireForm};
+pub use self::gateway::{AuthRefusal, Excess, GatewayBehavior, LiveRecovery, TokenExpiry, WscRotation};
 pub use self::time_format::TimeFormat;
 
 settings! {
     /// How a sandbox behaves. Every field can be set at the start
-    /// ([`SandboxBuilder::knobs`](super::SandboxBuilder::knobs)), while it runs
-    /// ([`Sandbox::knobs`](super::Sandbox::knobs)), or over HTTP (`PATCH /_sandbox/knobs`), where
+    /// ([`SandboxBuilder::behavior`](super::SandboxBuilder::behavior)), while it runs
+    /// ([`Sandbox::behavior`](super::Sandbox::behavior)), or over HTTP (`PATCH /_sandbox/behavior`), where
     /// durations are in milliseconds.
     ///
     /// The defaults are those that the service documents.
-    pub struct Knobs {
+    pub struct Behavior {
         /// Lifetime of an access token. Default 3600 s.
         #[serde(with = "millis")]
         pub access_token_ttl: Duration = Duration::from_secs(3600),
@@ -93,14 +93,14 @@ settings! {
         pub event_latency: Duration = Duration::ZERO,
 
         /// The agent sessions.
-        pub agent: AgentKnobs = AgentKnobs::default(),
+        pub agent: AgentBehavior = AgentBehavior::default(),
 
         /// The account's resources.
-        pub account: AccountKnobs = AccountKnobs::default(),
+        pub account: AccountBehavior = AccountBehavior::default(),
         /// The WebSocket gateway.
-        pub gateway: GatewayKnobs = GatewayKnobs::default(),
+        pub gateway: GatewayBehavior = GatewayBehavior::default(),
         /// Channels of Engage Digital.
-        pub digital: DigitalKnobs = DigitalKnobs::default(),
+        pub digital: DigitalBehavior = DigitalBehavior::default(),
 
         /// How long an empty poll is held. Default 280 s.
         #[serde(with = "millis")]
@@ -218,12 +218,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knobs_round_trip_through_json() {
-        let knobs =
-            Knobs { hold: Duration::from_millis(200), refuse_pubnub: Some(Refusal::Sub528), ..Knobs::default() };
-        let json = serde_json::to_value(&knobs).unwrap();
+    fn settings_round_trip_through_json() {
+        let behavior =
+            Behavior { hold: Duration::from_millis(200), refuse_pubnub: Some(Refusal::Sub528), ..Behavior::default() };
+        let json = serde_json::to_value(&behavior).unwrap();
         assert_eq!(json["hold"], 200);
-        assert_eq!(serde_json::from_value::<Knobs>(json).unwrap(), knobs);
-        assert!(serde_json::from_str::<Knobs>(r#"{"hodl":1}"#).is_err(), "a misspelt knob is an error");
+        assert_eq!(serde_json::from_value::<Behavior>(json).unwrap(), behavior);
+        assert!(serde_json::from_str::<Behavior>(r#"{"hodl":1}"#).is_err(), "a misspelt setting is an error");
     }
 }

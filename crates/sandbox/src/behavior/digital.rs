@@ -8,8 +8,8 @@ use super::millis;
 
 settings! {
     /// How the sandbox crawls sources and handles what they send
-    /// ([`Knobs::digital`](super::Knobs)). *Unverified* defaults are undocumented.
-    pub struct DigitalKnobs {
+    /// ([`Behavior::digital`](super::Behavior)). *Unverified* defaults are undocumented.
+    pub struct DigitalBehavior {
         /// How much faster than real time the gaps between runs pass: a minute for a source with a
         /// list, 3 minutes for one without. Default 600: a minute in 100 ms.
         /// [`Sandbox::advance`](crate::Sandbox::advance) skips the rest of a gap.

@@ -8,11 +8,11 @@ use super::millis;
 use super::time_format::TimeFormat;
 
 settings! {
-    /// How the gateway behaves; `gateway` of [`Knobs`](super::Knobs).
+    /// How the gateway behaves; `gateway` of [`Behavior`](super::Behavior).
     ///
     /// An open socket keeps the values announced in `ConnectionDetails`, and the ping period. The
     /// defaults are those that the service documents; undocumented ones are marked *unverified*.
-    pub struct GatewayKnobs {
+    pub struct GatewayBehavior {
         /// Lifetime of a socket token (`expires_in` of wstoken). Default 30 s; 60 and 600 have been
         /// observed.
         #[serde(with = "millis")]

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::millis;
 
 settings! {
-    /// How the sandbox serves agent sessions ([`Knobs::agent`](super::Knobs)). *Unverified*
+    /// How the sandbox serves agent sessions ([`Behavior::agent`](super::Behavior)). *Unverified*
     /// defaults are undocumented.
-    pub struct AgentKnobs {
+    pub struct AgentBehavior {
         /// Lifetime of an access token. Default 3600 s.
         #[serde(with = "millis")]
         pub token_ttl: Duration = Duration::from_secs(3600),
