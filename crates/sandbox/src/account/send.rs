@@ -86,7 +86,7 @@ pub(crate) fn send_fax(own: &mut Account, ctx: &mut Context, call: &Call) -> Out
     if documents.is_empty() && text.is_empty() {
         return Err(Refused::parameter("attachment"));
     }
-    // A form names each recipient in a field of its own.
+    // A form names a recipient by a field, not by an object.
     let to = match &body["to"] {
         Value::String(number) => vec![number.clone()],
         _ => recipients(&body, &["phoneNumber"])?,
