@@ -333,6 +333,36 @@ fn l6_a_moved_address_opens_the_new_link_before_the_old_one_closes() {
 }
 
 #[test]
+fn a_move_of_the_address_is_no_interruption_while_the_former_link_is_open() {
+    let moved = || {
+        let mut bench = Bench::live();
+        let old = bench.link();
+        bench.secs(780);
+        bench.lease_moved(900, true);
+        (bench, old)
+    };
+    let (mut bench, _) = moved();
+    bench.secs(9);
+    assert_eq!(bench.machine.phase(), Phase::Live);
+    bench.secs(1);
+    assert_eq!(bench.machine.phase(), Phase::Reconnecting, "the new link does not answer");
+    bench.link_up();
+    assert_eq!(bench.machine.phase(), Phase::Live);
+    let (mut bench, old) = moved();
+    bench.give(Input::LinkFailed { link: old, disposition: RETRY });
+    assert_eq!(bench.machine.phase(), Phase::Reconnecting, "the former link ended");
+    let (mut bench, _) = moved();
+    bench.link_fail(RETRY);
+    assert_eq!(bench.machine.phase(), Phase::Reconnecting, "the new link failed");
+    // A subscription that was lost meanwhile misses events, though its link is open.
+    let (mut bench, _) = moved();
+    bench.link_up();
+    bench.machine.lose_lease(bench.now, Cause::Gone);
+    bench.lease(900);
+    assert_eq!(bench.machine.phase(), Phase::Reconnecting, "a gap is open");
+}
+
+#[test]
 fn a_former_link_that_ends_early_is_reported_and_not_reopened() {
     let mut bench = Bench::live();
     let old = bench.link();
@@ -613,6 +643,7 @@ fn a_link_that_never_answered_covers_nothing_when_the_address_moves() {
     assert_eq!(bench.machine.phase(), Phase::Reconnecting);
     let former = bench.link();
     assert!(matches!(bench.lease_moved(900, true)[..], [Effect::OpenLink { .. }]));
+    assert_eq!(bench.machine.phase(), Phase::Reconnecting);
     assert_eq!(bench.secs(10), [Effect::CloseLink { link: former }, Effect::FormerLinkLost]);
 
     // One that answers in its last seconds does.

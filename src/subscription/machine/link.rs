@@ -8,8 +8,8 @@ impl Machine {
         if let Some(link) = self.link.id() {
             let crowded = self.formers.len() >= FORMERS;
             self.retire(usize::from(crowded));
-            let reported = self.gap == Gap::Open;
-            self.formers.push(Former { link, proven: false, reported });
+            let (was_up, reported) = (self.link == Link::Up { link }, self.gap == Gap::Open);
+            self.formers.push(Former { link, was_up, proven: false, reported });
             self.arm(Timer::Retire, now + self.settings.linger);
         }
         self.dial();

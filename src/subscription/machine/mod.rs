@@ -245,6 +245,8 @@ impl Link {
 #[derive(Clone, Copy, Debug)]
 struct Former {
     link: LinkId,
+    /// Whether its peer had answered.
+    was_up: bool,
     /// Whether its peer answered to a question since it was left: only then does its silence mean that nothing is in
     /// transit.
     proven: bool,
@@ -474,6 +476,12 @@ impl Machine {
             (Stage::Closing { .. }, ..) => Phase::Closing,
             (Stage::Idle | Stage::Starting, ..) => Phase::Starting,
             (Stage::Running, Lease::Active { .. } | Lease::Renewing { .. }, Link::Up { .. }) => Phase::Live,
+            // The link to the former address may still read, and the events at the new one wait at the service.
+            (Stage::Running, Lease::Active { .. } | Lease::Renewing { .. }, Link::Opening { .. })
+                if self.gap == Gap::Closed && self.formers.iter().any(|former| former.was_up) =>
+            {
+                Phase::Live
+            }
             (Stage::Running, Lease::Active { .. } | Lease::Renewing { .. }, _) if self.ever_up => Phase::Reconnecting,
             (Stage::Running, Lease::Active { .. } | Lease::Renewing { .. }, _) => Phase::Connecting,
             (Stage::Running, ..) => Phase::Recreating,
