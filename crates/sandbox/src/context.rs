@@ -1,4 +1,4 @@
-//! What all services share: identity, behavior, clock, randomness, scripted faults and the log of requests.
+//! The state that all services share: identity, behavior, clock, randomness, scripted faults, the log of requests.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,7 +26,7 @@ pub(crate) struct Identity {
     pub(crate) phone_number: String,
 }
 
-/// What each service gets beside its own state. No `Debug`: it holds secrets.
+/// Passed to each service in addition to its own state. No `Debug`: it holds secrets.
 pub(crate) struct Context {
     pub(crate) identity: Identity,
     pub(crate) behavior: Behavior,

@@ -126,7 +126,7 @@ impl DomainEvent {
     }
 }
 
-/// What a call to REST comes to: its answer, and what happened to the account.
+/// The outcome of a REST call: its answer, and the changes of the account.
 pub(crate) type Outcome = Result<(Reply, Vec<DomainEvent>), Refused>;
 
 /// Expands `~` to numeric ids, in both spellings of the API.

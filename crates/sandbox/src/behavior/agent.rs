@@ -26,7 +26,7 @@ settings! {
         pub concurrent: Concurrent = Concurrent::NewestWins,
         /// The effect of a join on the ids of others. Default: they become outdated; *unverified*.
         pub joined_ids: JoinedIds = JoinedIds::MakeOthersOld,
-        /// What happens to a session that is not polled. Default it ends; the behavior without
+        /// The fate of a session that is not polled. Default: it ends; the behavior without
         /// `inactivityForceLogout` is *unverified*.
         pub idle: Idle = Idle::EndSession,
         /// The inactivity timeout if the start has no `inactivityTimeout`. Default 300 s; *unverified*.
@@ -65,7 +65,7 @@ settings! {
         /// The status of a successful start or join. Default 202.
         pub started_status: u16 = 202,
         /// The answer to an end while contacts are open, without `forceLogoff` and `endContacts`.
-        /// Default it ends; *unverified*.
+        /// Default: it ends; *unverified*.
         pub end_with_contacts: EndWithContacts = EndWithContacts::Allowed,
         /// The agent's first state. Default `Unavailable`; *unverified*, it may be
         /// `LoggedIn`.
@@ -102,7 +102,7 @@ choices! {
         OwnCursor,
     }
 
-    /// What happens to a session that is not polled.
+    /// The fate of a session that is not polled.
     pub enum Idle {
         /// It ends, with `RemoteAgentSessionEnd` `SessionTimeout`.
         EndSession,

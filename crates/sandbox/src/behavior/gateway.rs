@@ -92,7 +92,7 @@ settings! {
         /// Whether `wsc.sequence` begins at 1 in each session; otherwise one counter runs over all
         /// sessions. Default true.
         pub wsc_sequence_restarts: bool = true,
-        /// What happens to a live session when a second socket presents its token. Default taken over
+        /// The fate of a live session when a second socket presents its token. Default: taken over
         /// (*unverified*).
         pub live_recovery: LiveRecovery = LiveRecovery::TakeOver,
         /// `recoveryErrorCode` for a token of an expired session. Default none (*unverified*).
@@ -102,7 +102,7 @@ settings! {
         /// Whether recovery requires a subscription (`WSG-1005`). Default true.
         pub recovery_needs_subscription: bool = true,
 
-        /// What happens to a socket when its access token or login ends. Default it is closed.
+        /// The fate of a socket when its access token or login ends. Default: it is closed.
         pub token_expiry: TokenExpiry = TokenExpiry::Close,
         /// How long a socket works after a logout (`revoke`): a client may still delete its
         /// subscription over it. Default 2 s (*unverified*).
@@ -150,7 +150,7 @@ choices! {
         Details,
     }
 
-    /// What happens to a live session when a second socket presents its token.
+    /// The fate of a live session when a second socket presents its token.
     pub enum LiveRecovery {
         /// The new socket takes it over, and the old one is closed.
         TakeOver,
@@ -158,7 +158,7 @@ choices! {
         Fail,
     }
 
-    /// What happens to the sockets of an expired access token.
+    /// The fate of the sockets of an expired access token.
     pub enum TokenExpiry {
         /// They are closed.
         Close,

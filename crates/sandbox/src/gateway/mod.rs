@@ -84,7 +84,7 @@ impl Gateway {
         (self.open_sockets().count(), self.max_open, self.opened)
     }
 
-    /// What REST must know of a socket.
+    /// The state of a socket that REST needs.
     fn carrier(&mut self, socket: u64) -> Carrier {
         let login = self.sockets.get(&socket).and_then(|socket| socket.login);
         let session = self.session_of(socket);

@@ -47,7 +47,7 @@ pub(crate) enum Later {
 pub(crate) struct Asked {
     id: u64,
     pending: Pending,
-    /// What happens to the answer.
+    /// The fault of its answer, if any.
     hit: Option<Action>,
     /// Whether a delay counted it as active.
     is_delayed: bool,
