@@ -60,6 +60,8 @@ ids! {
     PostId;
     /// A chat of team messaging; older paths and posts call it a group.
     ChatId;
+    /// An incoming webhook of team messaging.
+    WebhookId;
     /// A device.
     DeviceId;
     /// A phone number as a resource, not its digits.

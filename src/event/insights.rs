@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::account::ChangeType;
 use super::macros::{body, open_enum};
 use super::message::Direction;
 use crate::ids::{AccountId, ExtensionId};
@@ -26,8 +27,8 @@ body! {
     /// Insights of a recorded call are there. A call may have two such events: notes
     /// first, then insights.
     pub struct RingSenseInsights {
-        /// What happened: `Create`; in newer payloads.
-        pub event_type: Option<String> = "eventType",
+        /// What happened: [`ChangeType::Create`]; in newer payloads.
+        pub event_type: Option<ChangeType> = "eventType",
         /// A title.
         pub title: Option<String> = "title",
         /// The page of the recording.

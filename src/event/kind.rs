@@ -102,6 +102,13 @@ macro_rules! kinds {
 }
 event_table!(kinds);
 
+impl EventKind {
+    /// Whether it is one of the kinds that share their URIs.
+    pub(super) const fn is_team_messaging(self) -> bool {
+        matches!(self, Self::TeamMessagingPost | Self::TeamMessagingChat | Self::TeamMessagingWebhook)
+    }
+}
+
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

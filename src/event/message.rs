@@ -1,5 +1,6 @@
 //! Bodies of the message store: text messages, faxes, voicemail.
 
+use super::account::{ChangeType, ExtensionType};
 use super::id::{AttachmentId, ConversationId, MessageId};
 use super::macros::{body, open_enum};
 use crate::ids::{AccountId, ExtensionId};
@@ -19,6 +20,8 @@ open_enum! {
         /// A message between extensions.
         Pager = "Pager",
         Fax = "Fax",
+        /// A text message, in the newest API; see [`Sms`](Self::Sms).
+        Text = "Text",
         /// Guide and captures disagree on the spelling; both are read.
         VoiceMail = "VoiceMail" | "Voicemail",
     }
@@ -97,6 +100,8 @@ body! {
         /// The messages themselves. Never pushed: only catch-up fills them in; deleted ones have
         /// only `id` and `availability`.
         pub records: Vec<Message> = "records",
+        /// The owner of the subscription, if the body repeats it.
+        pub owner_id: Option<ExtensionId> = "ownerId",
     }
 
     /// Changes of one type of message.
@@ -118,7 +123,7 @@ body! {
         /// The recipients; some faxes have none.
         pub to: Vec<MessageParty> = "to",
         /// The sender.
-        pub from: Option<MessageParty> = "from",
+        pub from: Option<MessageParty> = "from" | "_from",
         /// Its type.
         pub message_type: Option<MessageType> = "type",
         /// When it was created.
@@ -144,8 +149,8 @@ body! {
         pub legacy_conversation_id: Option<ConversationId> = "conversationId",
         /// The conversation it belongs to.
         pub conversation: Option<Conversation> = "conversation",
-        /// `Create`, in newer payloads.
-        pub event_type: Option<String> = "eventType",
+        /// The kind of change: a new message, in newer payloads.
+        pub event_type: Option<ChangeType> = "eventType",
         /// The owner of the message store, in newer payloads.
         pub owner: Option<MessageOwner> = "owner",
         /// Resolution of a fax.
@@ -154,6 +159,28 @@ body! {
         pub fax_page_count: Option<u64> = "faxPageCount",
         /// The status of a voicemail's transcription.
         pub vm_transcription_status: Option<TranscriptionStatus> = "vmTranscriptionStatus",
+        /// Its address in the API; found by catch-up only, as are the following fields.
+        pub uri: Option<String> = "uri",
+        /// The extension whose message it is.
+        pub extension_id: Option<ExtensionId> = "extensionId",
+        /// Why an SMS was not delivered.
+        pub delivery_error_code: Option<String> = "deliveryErrorCode",
+        /// The number of parts of an SMS.
+        pub segment_count: Option<u64> = "segmentCount",
+        /// When an SMS reached the recipient's phone, if the carrier confirms that.
+        pub sms_delivery_time: Option<Timestamp> = "smsDeliveryTime",
+        /// Number of attempts to send an SMS.
+        pub sms_sending_attempts_count: Option<u64> = "smsSendingAttemptsCount",
+        /// The cover page of a fax; 0 for none.
+        pub cover_index: Option<u64> = "coverIndex",
+        /// The text on the cover page of a fax.
+        pub cover_page_text: Option<String> = "coverPageText",
+        /// Whether a pager message was sent to a call queue.
+        pub pg_to_department: Option<bool> = "pgToDepartment",
+        /// Whether a voicemail must not be forwarded.
+        pub private: Option<bool> = "private",
+        /// The owner of the subscription, if the body repeats it.
+        pub owner_id: Option<ExtensionId> = "ownerId",
     }
 
     /// Sender or recipient of a message.
@@ -170,6 +197,14 @@ body! {
         pub name: Option<String> = "name",
         /// The parts of the number, in newer payloads.
         pub phone_number_info: Option<PhoneNumberParts> = "phoneNumberInfo",
+        /// The extension, if it is one; found by catch-up only, as are the following fields.
+        pub extension_id: Option<ExtensionId> = "extensionId",
+        /// The delivery status for this recipient.
+        pub message_status: Option<MessageStatus> = "messageStatus",
+        /// Why a fax was not delivered to this recipient.
+        pub fax_error_code: Option<String> = "faxErrorCode",
+        /// The recipient's id in this message.
+        pub recipient_id: Option<String> = "recipientId",
     }
 
     /// The parts of a phone number.
@@ -194,8 +229,8 @@ body! {
     pub struct MessageOwner {
         /// The extension.
         pub extension_id: Option<ExtensionId> = "extensionId",
-        /// The extension's type, such as `User`.
-        pub extension_type: Option<String> = "extensionType",
+        /// The extension's type.
+        pub extension_type: Option<ExtensionType> = "extensionType",
         /// The extension's name.
         pub name: Option<String> = "name",
     }

@@ -45,16 +45,16 @@ mod unknown;
 pub(crate) mod uri;
 
 pub use account::{
-    ChangeType, CompanyDirectory, ContactCenterNumber, ContactCenterPhoneNumber, ContactCenterProvider,
-    DirectoryAccount, DirectoryContact, DirectoryPhoneNumber, DirectorySite, DirectoryUsage, EmergencyAddress,
-    ExtensionChange, ExtensionHint, ExtensionList, ExtensionRef, ExtensionStatus, NumberEventType, PhoneNumberType,
-    ProfileImage,
+    ChangeType, CompanyDirectory, ContactCenterNumber, ContactCenterPhoneNumber, ContactCenterProvider, CustomField,
+    DirectoryAccount, DirectoryContact, DirectoryIntegration, DirectoryPhoneNumber, DirectorySite, EmergencyAddress,
+    ExtensionChange, ExtensionHint, ExtensionList, ExtensionRef, ExtensionStatus, ExtensionType, NumberEventType,
+    NumberStatus, NumberUsage, PaymentType, PhoneNumberType, ProfileImage, SmsAvailability,
 };
 pub use catalog::{CatalogRow, FilterScope, GapClosure};
 pub use filter::{AccountScope, EventFilter, ExtensionScope, same_filters};
 pub use id::{
     AttachmentId, BatchId, CallQueueId, ChatId, ConversationId, DeviceId, MessageId, PartyId, PersonId, PhoneNumberId,
-    PostId, RecordingId, SessionId, SiteId, TelephonySessionId,
+    PostId, RecordingId, SessionId, SiteId, TelephonySessionId, WebhookId,
 };
 pub use insights::{Insight, RingSenseDomain, RingSenseInsights, Speaker};
 pub use kind::EventKind;
@@ -69,9 +69,9 @@ pub(crate) use notification::Spelling;
 pub use notification::{DedupKey, Malformed, MalformedReason, Notification, Origin, Resource, Sequence};
 pub(crate) use own::own_extension;
 pub use presence::{
-    ActiveCall, ActiveCallSipData, Appearance, CallInfo, CallInfoLine, CallInfoType, DndStatus, ExtensionDnd,
-    LineExtension, LineStatus, MeetingStatus, Presence, PresenceLine, PresenceStatus, QueueMember, QueueMemberRef,
-    QueuePresence, TelephonyStatus, TerminationType,
+    ActiveCall, ActiveCallSipData, Appearance, CallInfo, CallInfoLine, CallInfoType, CallerIdVisibility, DndStatus,
+    ExtensionDnd, LineExtension, LineStatus, MeetingStatus, Presence, PresenceLine, PresenceStatus, QueueMember,
+    QueueMemberRef, QueuePresence, TelephonyStatus, TerminationType,
 };
 pub use push::{Aps, ApsAlert, InboundMessagePush};
 pub use query::{
@@ -84,12 +84,14 @@ pub use sms::{
     SmsParty, SmsV2Batch, SmsV2Message, ThreadsChange,
 };
 pub use team::{
-    CardAuthor, CardField, CardFieldStyle, CardFootnote, Chat, ChatEventType, ChatStatus, ChatType, Mention,
-    MentionType, Post, PostAttachment, PostAttachmentType, PostEventType, PostType, Recurrence,
+    CardAuthor, CardField, CardFieldStyle, CardFootnote, Chat, ChatEventType, ChatStatus, ChatType, EventColor,
+    Mention, MentionType, Post, PostAttachment, PostAttachmentType, PostEventType, PostType, Recurrence, RecurrenceEnd,
+    RecurrenceSchedule, TeamWebhook, WebhookEventType, WebhookStatus,
 };
 pub use telephony::{
-    CallOrigin, CallPush, ConferenceRole, MobilePickup, Park, Party, PartyAddress, PartySipData, PartyStatus,
-    PartyStatusCode, PartyStatusReason, Peer, Recording, SessionOrigin, TelephonySession,
+    CallOrigin, CallPush, ConferenceRole, MobilePickup, Park, Party, PartyAddress, PartyMessage, PartyOwner,
+    PartySipData, PartyStatus, PartyStatusCode, PartyStatusReason, Peer, Recording, RingRole, SessionOrigin,
+    TelephonySession,
 };
 pub use typed::Event;
 pub use unknown::{Undocumented, UnknownEvent};

@@ -11,8 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::kind::EventKind;
 use super::lenient::{Lenient, object};
-use super::route::route;
-use super::typed::{Event, Payload};
+use super::typed::{Event, Payload, kind_of};
 use super::uri::{Normal, Parts};
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::timestamp::Timestamp;
@@ -302,7 +301,7 @@ impl Notification {
         let Some(event_uri) = envelope.event else {
             return Err(Malformed { raw, reason: MalformedReason::NoEvent });
         };
-        let kind = of_body(route(&event_uri), envelope.body);
+        let kind = kind_of(&event_uri, envelope.body);
         let payload = Payload { uri: &event_uri, outer: Some(&raw), nested, body: envelope.body };
         let event = Event::decode(kind, payload);
         Ok(Self {
@@ -502,23 +501,6 @@ impl Notification {
             _ => return None,
         };
         Some(Sequence { resource, number })
-    }
-}
-
-/// Chats were captured under the URI of posts, and posts under those of chats: of these two
-/// the body's `eventType` decides (found 4.7).
-fn of_body(kind: EventKind, body: Option<&RawValue>) -> EventKind {
-    let (EventKind::TeamMessagingPost | EventKind::TeamMessagingChat, Some(body)) = (kind, body) else { return kind };
-    let mut event_type = None;
-    object(body, &mut |key, value| {
-        if key == "eventType" {
-            event_type = text(value);
-        }
-    });
-    match event_type {
-        Some(what) if what.starts_with("Group") => EventKind::TeamMessagingChat,
-        Some(what) if what.starts_with("Post") => EventKind::TeamMessagingPost,
-        _ => kind,
     }
 }
 

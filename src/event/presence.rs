@@ -46,6 +46,13 @@ open_enum! {
         Intermediate = "intermediate",
     }
 
+    /// Who may see the numbers of an extension's calls.
+    pub enum CallerIdVisibility {
+        All = "All",
+        None = "None",
+        PermittedUsers = "PermittedUsers",
+    }
+
     /// State of an appearance of a shared line.
     pub enum LineStatus {
         Seized = "Seized",
@@ -91,6 +98,8 @@ body! {
         pub accept_call_queue_calls: Option<bool> = "acceptCallQueueCalls",
         /// Whether others may see this presence.
         pub allow_see_my_presence: Option<bool> = "allowSeeMyPresence",
+        /// Who may see the numbers of its calls; found by catch-up only.
+        pub caller_id_visibility: Option<CallerIdVisibility> = "callerIdVisibility",
         /// Whether it rings for monitored calls.
         pub ring_on_monitored_call: Option<bool> = "ringOnMonitoredCall",
         /// Whether it may pick up a monitored line on hold.
@@ -120,7 +129,7 @@ body! {
         /// Whether it arrived through a call queue.
         pub queue_call: Option<bool> = "queueCall",
         /// The caller's number, full or short.
-        pub from: Option<String> = "from",
+        pub from: Option<String> = "from" | "_from",
         /// The caller's name.
         pub from_name: Option<String> = "fromName",
         /// The number called, full or short.
@@ -197,6 +206,8 @@ body! {
         pub extensions: Vec<LineExtension> = "extension",
         /// Orders these bodies.
         pub sequence: Option<i64> = "sequence",
+        /// The owner of the subscription, if the body repeats it.
+        pub owner_id: Option<ExtensionId> = "ownerId",
     }
 
     /// A monitored line.
@@ -211,6 +222,8 @@ body! {
         pub extension_id: Option<ExtensionId> = "extensionId",
         /// The calls it accepts.
         pub dnd_status: Option<DndStatus> = "dndStatus",
+        /// The owner of the subscription, if the body repeats it.
+        pub owner_id: Option<ExtensionId> = "ownerId",
     }
 
     /// Whether members of a call queue accept its calls.
@@ -226,6 +239,8 @@ body! {
         pub call_queue_id: Option<CallQueueId> = "callQueueId",
         /// Whether the member accepts the queue's calls, in the flat form.
         pub accept_calls: Option<bool> = "acceptCalls",
+        /// The owner of the subscription, if the body repeats it.
+        pub owner_id: Option<ExtensionId> = "ownerId",
     }
 
     /// A member of a call queue.

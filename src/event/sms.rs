@@ -2,7 +2,7 @@
 
 use super::id::{AttachmentId, BatchId, MessageId};
 use super::lenient::RawJson;
-use super::macros::{body, open_enum};
+use super::macros::{body, list_body, open_enum};
 use super::message::{Direction, MessageStatus};
 use crate::timestamp::Timestamp;
 
@@ -91,6 +91,10 @@ body! {
         pub to: Option<String> = "to",
         /// Whether the recipient opted out.
         pub active: Option<bool> = "active",
+        /// The same in words.
+        pub status: Option<OptStatus> = "status",
+        /// The source of the change.
+        pub source: Option<ConsentSource> = "source",
     }
 
     /// A batch of messages changed its status (second API version).
@@ -159,12 +163,6 @@ body! {
         pub content_uri: Option<String> = "contentUri",
     }
 
-    /// Recipients changed their consent.
-    pub struct SmsConsents {
-        /// The changes.
-        pub records: Vec<SmsConsent> = "records",
-    }
-
     /// Whether a recipient accepts a sender's messages.
     pub struct SmsConsent {
         /// The sender's number.
@@ -183,6 +181,14 @@ body! {
     pub struct ThreadsChange {
         /// When they last changed.
         pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
+    }
+}
+
+list_body! {
+    /// Recipients changed their consent. A single change without the list is read as a list of one.
+    pub struct SmsConsents {
+        /// The changes.
+        pub records: Vec<SmsConsent> = "records",
     }
 }
 

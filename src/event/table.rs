@@ -182,6 +182,14 @@ macro_rules! event_table {
                 extension extension_glip_groups() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/glip/groups";
             }
 
+            /// An incoming webhook of a chat, through which an integration posts, was created, changed or deleted. This is
+            /// not a webhook that receives events.
+            TeamMessagingWebhook(TeamWebhook) {
+                permission: "TeamMessaging (unverified)",
+                gap: StateOnly "the list of webhooks, compared",
+                service glip_webhooks() = "/restapi/v1.0/glip/webhooks";
+            }
+
             /// A batch of high-volume messages changed its status.
             A2pBatch(A2pBatch) {
                 permission: "A2PSMS (the guide says ReadAccounts: unverified)",

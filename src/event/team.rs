@@ -1,6 +1,6 @@
 //! Bodies of team messaging.
 
-use super::id::{AttachmentId, ChatId, PersonId, PostId};
+use super::id::{AttachmentId, ChatId, PersonId, PostId, WebhookId};
 use super::macros::{body, open_enum};
 use crate::timestamp::Timestamp;
 
@@ -44,6 +44,40 @@ open_enum! {
         AdaptiveCard = "AdaptiveCard",
     }
 
+    /// The color of an event in a calendar.
+    pub enum EventColor {
+        Black = "Black",
+        Red = "Red",
+        Orange = "Orange",
+        Yellow = "Yellow",
+        Green = "Green",
+        Blue = "Blue",
+        Purple = "Purple",
+        Magenta = "Magenta",
+    }
+
+    /// How often an event repeats.
+    pub enum RecurrenceSchedule {
+        /// Once.
+        None = "None",
+        Day = "Day",
+        /// Monday to Friday.
+        Weekday = "Weekday",
+        Week = "Week",
+        Month = "Month",
+        Year = "Year",
+    }
+
+    /// What ends the repetitions of an event.
+    pub enum RecurrenceEnd {
+        /// Nothing.
+        None = "None",
+        /// Their number.
+        Count = "Count",
+        /// A date.
+        Date = "Date",
+    }
+
     /// The width of a field of a card.
     pub enum CardFieldStyle {
         Short = "Short",
@@ -56,6 +90,8 @@ open_enum! {
         GroupJoined = "GroupJoined",
         /// This user left; other members get no event.
         GroupLeft = "GroupLeft",
+        /// In an old page of the documentation.
+        GroupAdded = "GroupAdded",
         GroupRenamed = "GroupRenamed",
         GroupChanged = "GroupChanged",
     }
@@ -75,6 +111,20 @@ open_enum! {
     pub enum ChatStatus {
         Active = "Active",
         Archived = "Archived",
+    }
+
+    /// A change of an incoming webhook.
+    pub enum WebhookEventType {
+        WebhookCreated = "WebhookCreated",
+        WebhookUpdated = "WebhookUpdated",
+        WebhookDeleted = "WebhookDeleted",
+    }
+
+    /// Whether an incoming webhook accepts posts.
+    pub enum WebhookStatus {
+        Active = "Active",
+        Suspended = "Suspended",
+        Deleted = "Deleted",
     }
 }
 
@@ -170,8 +220,8 @@ body! {
         pub all_day: Option<bool> = "allDay",
         /// How an event repeats.
         pub recurrence: Option<Recurrence> = "recurrence",
-        /// Color.
-        pub color: Option<String> = "color",
+        /// Color of an event; of a card, an RGB value such as `#00ff2a`, in `Other`.
+        pub color: Option<EventColor> = "color",
         /// Where an event is.
         pub location: Option<String> = "location",
         /// Description.
@@ -211,9 +261,9 @@ body! {
     /// How an event repeats.
     pub struct Recurrence {
         /// The schedule.
-        pub schedule: Option<String> = "schedule",
+        pub schedule: Option<RecurrenceSchedule> = "schedule",
         /// The condition that ends it.
-        pub ending_condition: Option<String> = "endingCondition",
+        pub ending_condition: Option<RecurrenceEnd> = "endingCondition",
         /// Number of repetitions after which it ends.
         pub ending_after: Option<u64> = "endingAfter",
         /// When it ends.
@@ -243,6 +293,26 @@ body! {
         pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
         /// The kind of change.
         pub event_type: Option<ChatEventType> = "eventType",
+    }
+
+    /// An incoming webhook: an address that posts to a chat what is sent to it.
+    pub struct TeamWebhook {
+        /// Its id.
+        pub id: Option<WebhookId> = "id",
+        /// The creator.
+        pub creator_id: Option<PersonId> = "creatorId",
+        /// The chats that it posts to.
+        pub group_ids: Vec<ChatId> = "groupIds",
+        /// When it was created.
+        pub creation_time: Option<Timestamp> = "creationTime",
+        /// When it last changed.
+        pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
+        /// Its address. Whoever knows it can post.
+        pub uri: Option<String> = "uri",
+        /// Whether it accepts posts.
+        pub status: Option<WebhookStatus> = "status",
+        /// The kind of change.
+        pub event_type: Option<WebhookEventType> = "eventType",
     }
 }
 

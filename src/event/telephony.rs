@@ -1,8 +1,11 @@
 //! Bodies of telephony: call sessions, missed and incoming calls.
 
-use super::id::{PartyId, RecordingId, SessionId, TelephonySessionId};
-use super::macros::{body, open_enum};
-use super::message::Direction;
+use serde_json::value::RawValue;
+
+use super::id::{MessageId, PartyId, RecordingId, SessionId, TelephonySessionId};
+use super::lenient::{Body, Lenient, Slot, object};
+use super::macros::{body, deserialize_leniently, open_enum, write_present};
+use super::message::{Direction, MessageType};
 use super::presence::CallInfo;
 use super::push::Aps;
 use crate::ids::{AccountId, ExtensionId};
@@ -77,6 +80,14 @@ open_enum! {
         Host = "Host",
         Participant = "Participant",
     }
+
+    /// Role of a party in a call that the service set up between two phones.
+    pub enum RingRole {
+        /// Asked for the call; its phone rings first.
+        Initiator = "Initiator",
+        /// Is called next.
+        Target = "Target",
+    }
 }
 
 body! {
@@ -121,11 +132,14 @@ body! {
         pub extension_id: Option<ExtensionId> = "extensionId",
         /// Its id.
         pub id: Option<PartyId> = "id",
-        /// Whether the call is inbound or outbound for it.
+        /// Whether the call is inbound or outbound for it, as sent. The service calls the phone of a
+        /// RingOut's initiator and may report that as an inbound call, with `from` and `to` exchanged:
+        /// [`call_direction`](Self::call_direction), [`caller`](Self::caller) and
+        /// [`callee`](Self::callee) correct it.
         pub direction: Option<Direction> = "direction",
-        /// The called party.
+        /// The called party, as sent.
         pub to: Option<PartyAddress> = "to",
-        /// The calling party.
+        /// The calling party, as sent.
         pub from: Option<PartyAddress> = "from",
         /// Its state.
         pub status: Option<PartyStatus> = "status",
@@ -139,6 +153,14 @@ body! {
         pub queue_call: Option<bool> = "queueCall",
         /// Its role in a conference.
         pub conference_role: Option<ConferenceRole> = "conferenceRole",
+        /// Its role in a RingOut.
+        pub ring_out_role: Option<RingRole> = "ringOutRole",
+        /// Its role in a RingMe.
+        pub ring_me_role: Option<RingRole> = "ringMeRole",
+        /// The owner of the call, if it is monitored.
+        pub owner: Option<PartyOwner> = "owner",
+        /// The message that the call left.
+        pub message: Option<PartyMessage> = "message",
         /// Recordings, if the filter requests them.
         pub recordings: Vec<Recording> = "recordings",
         /// Where it is parked; often empty.
@@ -149,10 +171,20 @@ body! {
         pub ui_call_info: Option<CallInfo> = "uiCallInfo",
     }
 
+    /// The owner of a monitored call.
+    pub struct PartyOwner {
+        /// The account.
+        pub account_id: Option<AccountId> = "accountId",
+        /// The extension.
+        pub extension_id: Option<ExtensionId> = "extensionId",
+    }
+
     /// One end of a call.
     pub struct PartyAddress {
         /// A full or short number, or text such as `conference`.
-        pub phone_number: Option<String> = "phoneNumber",
+        pub phone_number: Option<String> = "phoneNumber" | "number",
+        /// The short number, where it is sent apart.
+        pub extension_number: Option<String> = "extensionNumber",
         /// The name.
         pub name: Option<String> = "name",
         /// The extension, if it is one.
@@ -269,6 +301,54 @@ body! {
     }
 }
 
+/// The message that a call left, in the form of the call log: a voicemail or fax of the message store. The
+/// form in events is undocumented; a plain text is read too.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct PartyMessage {
+    /// The message.
+    ///
+    /// On the wire `id`.
+    pub id: Option<MessageId>,
+    /// Its type.
+    ///
+    /// On the wire `type`.
+    pub message_type: Option<MessageType>,
+    /// Its address in the API.
+    ///
+    /// On the wire `uri`.
+    pub uri: Option<String>,
+    /// Its text.
+    ///
+    /// On the wire `text`, or the message itself.
+    pub text: Option<String>,
+}
+
+impl Body for PartyMessage {
+    fn absorb(&mut self, raw: &RawValue) -> bool {
+        object(raw, &mut |key, value| match key {
+            "id" => self.id.fill(value),
+            "type" => self.message_type.fill(value),
+            "uri" => self.uri.fill(value),
+            "text" => self.text.fill(value),
+            _ => {}
+        })
+    }
+}
+
+impl Lenient for PartyMessage {
+    fn read(raw: &RawValue) -> Option<Self> {
+        let mut message = Self::default();
+        if !message.absorb(raw) {
+            message.text = Some(String::read(raw)?);
+        }
+        Some(message)
+    }
+}
+
+write_present!(PartyMessage { id = "id", message_type = "type", uri = "uri", text = "text" });
+deserialize_leniently!(PartyMessage, "an object or a text");
+
 impl TelephonySession {
     /// The state of each party.
     pub fn party_states(&self) -> impl Iterator<Item = (&PartyId, &PartyStatusCode)> {
@@ -301,15 +381,39 @@ impl Party {
         self.missed_call == Some(true)
     }
 
-    /// Whether the call is inbound for it.
+    /// Whether the call is inbound or outbound for it. A RingOut is outbound for its initiator, even if
+    /// it was sent as inbound since the initiator's phone rings first.
     #[must_use]
-    pub fn is_inbound(&self) -> bool {
-        self.direction == Some(Direction::Inbound)
+    pub fn call_direction(&self) -> Option<&Direction> {
+        if self.is_reversed() { Some(&Direction::Outbound) } else { self.direction.as_ref() }
     }
 
-    /// Whether the call is outbound for it.
+    /// The calling party, with the correction of [`call_direction`](Self::call_direction).
+    #[must_use]
+    pub fn caller(&self) -> Option<&PartyAddress> {
+        if self.is_reversed() { self.to.as_ref() } else { self.from.as_ref() }
+    }
+
+    /// The called party, with the correction of [`call_direction`](Self::call_direction).
+    #[must_use]
+    pub fn callee(&self) -> Option<&PartyAddress> {
+        if self.is_reversed() { self.from.as_ref() } else { self.to.as_ref() }
+    }
+
+    /// Whether this is the initiator of a RingOut, sent as the recipient of the service's call to its phone.
+    fn is_reversed(&self) -> bool {
+        self.ring_out_role == Some(RingRole::Initiator) && self.direction == Some(Direction::Inbound)
+    }
+
+    /// Whether the call is inbound for it, by [`call_direction`](Self::call_direction).
+    #[must_use]
+    pub fn is_inbound(&self) -> bool {
+        self.call_direction() == Some(&Direction::Inbound)
+    }
+
+    /// Whether the call is outbound for it, by [`call_direction`](Self::call_direction).
     #[must_use]
     pub fn is_outbound(&self) -> bool {
-        self.direction == Some(Direction::Outbound)
+        self.call_direction() == Some(&Direction::Outbound)
     }
 }

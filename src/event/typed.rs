@@ -8,7 +8,7 @@ use super::account::{
 };
 use super::insights::RingSenseInsights;
 use super::kind::EventKind;
-use super::lenient::Body;
+use super::lenient::{Body, Lenient as _, object};
 use super::message::{Message, MessageStore};
 use super::presence::{ExtensionDnd, Presence, PresenceLine, QueuePresence};
 use super::push::InboundMessagePush;
@@ -16,7 +16,7 @@ use super::reminder::SubscriptionReminder;
 use super::route::route;
 use super::sms::{A2pBatch, A2pMessage, A2pOptOut, SmsConsents, SmsV2Batch, SmsV2Message, ThreadsChange};
 use super::table::event_table;
-use super::team::{Chat, Post};
+use super::team::{Chat, Post, TeamWebhook};
 use super::telephony::{CallPush, TelephonySession};
 use super::unknown::{Undocumented, UnknownEvent};
 
@@ -78,7 +78,10 @@ impl Event {
     /// are absent, or the event is [`Event::Unknown`].
     #[must_use]
     pub fn from_body(event_uri: &str, body: &RawValue) -> Self {
-        Self::decode(route(event_uri), Payload { uri: event_uri, outer: None, nested: None, body: Some(body) })
+        Self::decode(
+            kind_of(event_uri, Some(body)),
+            Payload { uri: event_uri, outer: None, nested: None, body: Some(body) },
+        )
     }
 
     /// The message, if the event has one: text message, fax or voicemail.
@@ -112,6 +115,42 @@ impl Event {
     }
 }
 
+/// The kind of an event. Chats were captured under the URI of posts, and posts under those of chats: among the events of
+/// team messaging the body's `eventType` decides (found 4.7).
+pub(super) fn kind_of(uri: &str, body: Option<&RawValue>) -> EventKind {
+    let kind = route(uri);
+    let Some(body) = body.filter(|_| kind.is_team_messaging()) else { return kind };
+    let mut event_type = None;
+    object(without_wrapper(body), &mut |key, value| {
+        if key == "eventType" {
+            event_type = String::read(value);
+        }
+    });
+    match event_type {
+        Some(what) if what.starts_with("Group") => EventKind::TeamMessagingChat,
+        Some(what) if what.starts_with("Post") => EventKind::TeamMessagingPost,
+        Some(what) if what.starts_with("Webhook") => EventKind::TeamMessagingWebhook,
+        _ => kind,
+    }
+}
+
+/// A body of team messaging without its wrapper: an old page of the documentation shows the fields in a single field
+/// `data`.
+fn without_wrapper(body: &RawValue) -> &RawValue {
+    // Most bodies have many fields, and are not parsed for this.
+    if !body.get().get(1..).is_some_and(|fields| fields.trim_start().starts_with("\"data\"")) {
+        return body;
+    }
+    let (mut wrapped, mut fields) = (None, 0_usize);
+    object(body, &mut |key, value| {
+        fields += 1;
+        if key == "data" && value.get().starts_with('{') {
+            wrapped = Some(value);
+        }
+    });
+    wrapped.filter(|_| fields == 1).unwrap_or(body)
+}
+
 /// The location of an event's fields.
 #[derive(Clone, Copy)]
 pub(super) struct Payload<'a> {
@@ -132,6 +171,7 @@ impl Payload<'_> {
             }
         }
         match self.body.filter(|body| body.get() != "null") {
+            Some(body) if kind.is_team_messaging() => read.absorb(without_wrapper(body)).then_some(read),
             Some(body) => read.absorb(body).then_some(read),
             None => Some(read),
         }

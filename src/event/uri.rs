@@ -20,9 +20,9 @@ impl<'a> Parts<'a> {
         Self { path, query }
     }
 
+    /// The non-empty segments. A missing id, as in `account//extension`, is `~`.
     pub(crate) fn segments(self) -> impl Iterator<Item = &'a str> + Clone {
-        let path = self.path.strip_prefix('/').unwrap_or(self.path);
-        path.strip_suffix('/').unwrap_or(path).split('/')
+        Segments { parts: self.path.split('/'), after_owner: false, held: None }
     }
 
     /// Keys and values, unescaped; a flag without a value counts as `true`.
@@ -37,6 +37,44 @@ impl<'a> Parts<'a> {
     pub(crate) fn after(self, name: &str) -> Option<&'a str> {
         self.segments().skip_while(|segment| *segment != name).nth(1).filter(|id| !id.is_empty())
     }
+}
+
+#[derive(Clone)]
+struct Segments<'a> {
+    parts: std::str::Split<'a, char>,
+    /// Whether the previous segment is followed by an id.
+    after_owner: bool,
+    /// The segment behind a missing id.
+    held: Option<&'a str>,
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let (segment, follows_empty) = match self.held.take() {
+            Some(segment) => (segment, false),
+            None => {
+                let mut follows_empty = false;
+                let segment = self.parts.find(|part| {
+                    follows_empty |= part.is_empty();
+                    !part.is_empty()
+                })?;
+                (segment, follows_empty)
+            }
+        };
+        let lacks_id = std::mem::replace(&mut self.after_owner, is_owner(segment)) && follows_empty && !is_id(segment);
+        if lacks_id {
+            self.after_owner = false;
+            self.held = Some(segment);
+            return Some("~");
+        }
+        Some(segment)
+    }
+}
+
+fn is_id(segment: &str) -> bool {
+    segment == "~" || segment.starts_with('{') || segment.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn without_host(uri: &str) -> &str {
@@ -181,6 +219,9 @@ impl<'a> Normal<'a> {
     /// then the sorted query. It is part of a [`DedupKey`](super::DedupKey), so it must not change.
     pub(crate) fn canonical(&self) -> String {
         let mut text = String::new();
+        if self.segments.is_empty() {
+            text.push('/');
+        }
         for segment in &self.segments {
             text.push('/');
             match segment {
@@ -226,6 +267,13 @@ mod tests {
             ("HTTP://host", "", ""),
             ("https://host?x=1", "", "x=1"),
             ("/a#b?c", "a", ""),
+            ("//a//b//", "a b", ""),
+            ("/account//extension/2/presence", "account ~ extension 2 presence", ""),
+            ("/account/1/extension//presence", "account 1 extension ~ presence", ""),
+            ("/account//extension//presence", "account ~ extension ~ presence", ""),
+            ("/account//1/extension//~/presence", "account 1 extension ~ presence", ""),
+            ("/account/1//extension//{extensionId}", "account 1 extension {extensionId}", ""),
+            ("/account/1/extension//", "account 1 extension", ""),
             ("/a?x=%zz%4", "a", "x=%zz%4"),
             ("", "", ""),
         ] {
@@ -254,6 +302,11 @@ mod tests {
             (&["/a?y=%2B1&x&x=true", "/a?x&y=+1", "/a?x=true&y=+1&"], "/a?x=true&y=+1"),
             (&["/a?x=b%26c=d"], "/a?x=b%26c%3Dd"),
             (&["/a%2Fb"], "/a%2Fb"),
+            (&["/", "", "//", "https://host"], "/"),
+            (
+                &["//account/1//extension/2/presence", "/account//extension//presence"],
+                "/account/~/extension/~/presence",
+            ),
             (&["/chats/7/posts"], "/chats/7/posts"),
         ] {
             for uri in uris {

@@ -4,8 +4,10 @@
 
 mod filters;
 mod fixtures;
+mod leaves;
 mod notification;
 mod subject;
+mod wild;
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 #[path = "../support"]

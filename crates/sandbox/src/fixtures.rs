@@ -135,6 +135,18 @@ pub enum Fixture {
         /// The chat.
         id: String,
     },
+    /// An incoming webhook of a chat was created, changed or deleted.
+    #[non_exhaustive]
+    TeamWebhook {
+        /// Its id.
+        id: String,
+        /// `eventType`: `WebhookCreated`, `WebhookUpdated` or `WebhookDeleted`. Default `WebhookCreated`.
+        #[serde(default = "webhook_created")]
+        event_type: String,
+        /// The chat (`groupIds`). Default the sandbox's first chat.
+        #[serde(default = "chat")]
+        chat_id: String,
+    },
     /// A call was missed: the missed-call event and the end of the session. The call log contains
     /// it after `call_log_delay`.
     #[non_exhaustive]
@@ -237,6 +249,9 @@ fn chat() -> String {
 }
 fn colleague() -> String {
     "100200399".into()
+}
+fn webhook_created() -> String {
+    "WebhookCreated".into()
 }
 fn busy() -> String {
     "Busy".into()
@@ -358,6 +373,13 @@ impl Fixture {
     #[must_use]
     pub fn chat_left(id: impl Into<String>) -> Self {
         Self::ChatLeft { id: id.into() }
+    }
+
+    /// The incoming webhook `id` of the sandbox's first chat was created (`WebhookCreated`), changed
+    /// (`WebhookUpdated`) or deleted (`WebhookDeleted`).
+    #[must_use]
+    pub fn team_webhook(id: impl Into<String>, event_type: impl Into<String>) -> Self {
+        Self::TeamWebhook { id: id.into(), event_type: event_type.into(), chat_id: chat() }
     }
 
     /// A missed call from `from`.

@@ -38,6 +38,9 @@ impl Account {
             Fixture::PostRemoved { id } => own.team.remove_post(ctx, id),
             Fixture::ChatNamed { id, name } => vec![own.team.name_chat(ctx, id, name)],
             Fixture::ChatLeft { id } => own.team.leave_chat(ctx, id),
+            Fixture::TeamWebhook { id, event_type, chat_id } => {
+                vec![team_webhook(ctx, id, event_type, chat_id)]
+            }
             Fixture::MissedCall { from } => missed_call(own, ctx, from),
             Fixture::RecordedCall { session, from } => {
                 own.calls.log_call(ctx, &NewCall { from, result: "Call connected", session, recorded: true });
@@ -118,6 +121,21 @@ fn store_changed(own: &mut Account, ctx: &mut Context, kind: &str, new_count: u3
     }
     let extension = ctx.identity.extension_id.clone();
     hint(ctx, &extension, kind, new_count, updated_count, &[])
+}
+
+fn team_webhook(ctx: &Context, id: &str, event_type: &str, chat: &str) -> DomainEvent {
+    let now = ctx.write_time(ctx.moment().wall);
+    let body = json!({
+        "id": id,
+        "creatorId": ctx.identity.extension_id,
+        "groupIds": [chat],
+        "creationTime": now,
+        "lastModifiedTime": now,
+        "uri": format!("{}/webhook/v2/{id}", ctx.base_url),
+        "status": if event_type == "WebhookDeleted" { "Deleted" } else { "Active" },
+        "eventType": event_type,
+    });
+    DomainEvent::new(&ctx.identity, "/restapi/v1.0/glip/webhooks", &body)
 }
 
 fn telephony(own: &mut Account, ctx: &mut Context, status: &str, from: &str, missed: bool) -> (String, DomainEvent) {

@@ -344,3 +344,12 @@ async fn messages_from_a_bot_are_recorded_and_cause_events() {
     assert_eq!(code(&client.call(Method::POST, &format!("{base}/sms"), Some(&foreign)).await.1), "MSG-304");
     assert_eq!(client.get("/restapi/v1.0/account/7/extension/~").await.0, 404);
 }
+
+#[tokio::test]
+async fn a_change_of_an_incoming_webhook_is_published_under_its_own_filter() {
+    let (sandbox, client) = logged_in().await;
+    client.subscribed(&[POSTS]).await;
+    assert!(sandbox.trigger(&Fixture::team_webhook("7", "WebhookCreated")).is_empty());
+    client.subscribed(&["/restapi/v1.0/glip/webhooks"]).await;
+    assert_eq!(sandbox.trigger(&Fixture::team_webhook("7", "WebhookDeleted")).len(), 1);
+}
