@@ -1120,6 +1120,19 @@ async fn a_subscription_gone_before_its_close_is_a_gap() {
     assert!(closed.deleted && closed.unread.is_empty(), "{:?}", closed.unread);
 }
 
+/// A renewal whose answer is lost may move the subscription: events at the new address were never read.
+#[tokio::test(start_paused = true)]
+async fn an_address_that_moved_unnoticed_before_the_close_is_a_possible_gap() {
+    let world = World::new();
+    let subscription = world.live().await;
+    world.control.move_to("chan-2");
+    let closed = subscription.close().await;
+    assert!(closed.deleted);
+    let [Delivery::Gap(gap)] = &closed.unread[..] else { panic!("{:?}", closed.unread) };
+    assert_eq!((&gap.cause, gap.certainty), (&GapCause::AddressMoved, Certainty::Possible));
+    assert!(gap.since.is_some() && gap.since <= gap.until, "{gap:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_gap_begins_when_the_subscription_was_last_known_to_be_served() {
     let clock = {

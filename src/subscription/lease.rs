@@ -116,6 +116,12 @@ impl Held {
         self.lease.as_ref().is_some_and(|lease| !lease.same_endpoint(new))
     }
 
+    /// Whether the service's description shows that the subscription delivers at another address than the held one: a
+    /// renewal whose answer was lost may have moved it.
+    pub(super) fn is_elsewhere(&self, info: &SubscriptionInfo, transport: TransportKind, has_address: bool) -> bool {
+        self.read(info, transport, has_address).map_or(true, |lease| self.moves_to(&lease))
+    }
+
     /// The lifetime after an answer. `left`: what was left of the lease when this answer was requested, if it is an
     /// audit, which grants nothing: without a lifetime it changes nothing.
     pub(super) fn lifetime(

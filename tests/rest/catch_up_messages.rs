@@ -1,5 +1,7 @@
 //! Messages that push lost, found by message-sync.
 
+use std::time::Duration;
+
 use crate::support::catch_up::{Follower, LATER, client, free, lines, now};
 use ringcentral_events::EventFilter;
 use ringcentral_events::catch_up::{CatchUp as _, MessageSync, SyncRequest};
@@ -147,6 +149,46 @@ async fn found_3_3_a_message_that_arrived_and_was_deleted_is_found() {
         let want: &[&str] = if purged { &[] } else { &["sms brief"] };
         assert_eq!(found, want, "{is_full} {purged}");
         assert_eq!(it.complete, !purged, "{is_full} {purged}");
+    }
+}
+
+/// What is deleted between the two requests is in one of them.
+#[tokio::test]
+async fn a_full_sync_lists_deleted_messages_behind_its_last_page() {
+    let sandbox = free().behavior(|behavior| behavior.account.refuse_message_tokens = true).start().await.unwrap();
+    let source = MessageSync::new(client(&sandbox)).page_size(1);
+    let mut it = Follower::begin(source, [EventFilter::instant_message()]).await;
+    let gap = now();
+    for text in ["one", "two", "three"] {
+        sandbox.trigger(&sms(text));
+        sandbox.advance(Duration::from_secs(1));
+    }
+    sandbox.clear_requests();
+    assert_eq!(it.sync(Some(gap)).await.len(), 3);
+    assert!(it.pages >= 3, "{}", it.pages);
+    let requests = sandbox.requests();
+    let paths: Vec<&str> = requests.iter().map(|request| request.path_and_query.as_str()).collect();
+    let is_list = |path: &&&str| path.contains("/message-store?");
+    assert!(is_list(&paths.last().unwrap()), "{paths:?}");
+    let older_pages_behind_a_list =
+        paths.iter().skip_while(|path| !is_list(path)).filter(|path| path.contains("dateTo"));
+    assert_eq!(older_pages_behind_a_list.count(), 0, "{paths:?}");
+}
+
+/// That a sync reaches back 5 s before its position is documented; the promise does not depend on it.
+#[tokio::test]
+async fn a_message_between_the_begin_of_a_gap_and_the_first_position_is_found_without_an_overlap() {
+    for overlap in [0, 5] {
+        let sandbox = free().behavior(|behavior| behavior.account.sync_overlap = Duration::from_secs(overlap));
+        let sandbox = sandbox.start().await.unwrap();
+        let gap = now();
+        sandbox.trigger(&sms("early"));
+        sandbox.advance(Duration::from_secs(1));
+        let filters = [EventFilter::instant_message(), EventFilter::fax()];
+        let mut it = Follower::begin(MessageSync::new(client(&sandbox)), filters).await;
+        assert_eq!(lines(&it.sync(Some(gap)).await), ["sms early"], "{overlap}");
+        assert!(it.complete, "{overlap}: the incremental sync has the changes");
+        assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0], "{overlap}");
     }
 }
 

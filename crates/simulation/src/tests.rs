@@ -184,6 +184,19 @@ fn seeds_that_broke_a_promise_once_break_none() {
         (Suite::Wide, None, 1_055),
         // Two audits were refused.
         (Suite::Main, None, 27_467),
+        // A renewal whose answer was lost moved the channel, and the close came before any audit.
+        (Suite::Main, None, 133_028),
+        // An incremental sync was believed to reach back before its position.
+        (Suite::Main, None, 148_081),
+        (Suite::Main, None, 188_896),
+        // A message was deleted between the list of deleted messages and the full sync.
+        (Suite::Main, None, 113_967),
+        (Suite::Main, None, 136_225),
+        (Suite::Main, None, 169_172),
+        (Suite::Main, None, 191_791),
+        // Without the service's time, a wall clock that was set looks like a machine that slept.
+        (Suite::Main, None, 124_105),
+        (Suite::Main, None, 136_532),
         // The process stood still while it closed.
         (Suite::Main, None, 31_894),
         (Suite::Wide, pubnub, 77),

@@ -204,7 +204,12 @@ impl Driver {
         let losses = [Loss::There];
         let now = Instant::now();
         match before {
-            Ok(info) if lease::is_served(&info) => {}
+            Ok(info) if lease::is_served(&info) && !self.is_elsewhere(&info) => {}
+            // A renewal whose answer was lost moved it, and the new address was never read.
+            Ok(info) if lease::is_served(&info) => {
+                let gap = self.active.ledger.possible(now, &losses);
+                self.end_unread(GapCause::AddressMoved, gap);
+            }
             Ok(_) => {
                 let gap = Interval { certainty: Certainty::Certain, ..self.active.ledger.possible(now, &losses) };
                 self.end_unread(GapCause::SubscriptionInactive, gap);

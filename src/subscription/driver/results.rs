@@ -67,17 +67,20 @@ impl Driver {
         }
     }
 
+    /// Whether the subscription delivers at another address than the one that is read.
+    pub(super) fn is_elsewhere(&self, info: &SubscriptionInfo) -> bool {
+        self.active.held.is_elsewhere(info, self.setup.transport.kind(), self.setup.has_address)
+    }
+
     /// The answer about the key of events that no known one decrypts.
     fn key_answered(&mut self, id: &SubscriptionId, result: Result<SubscriptionInfo>) {
         let now = Instant::now();
-        let Some(lease) = self.active.held.lease().filter(|lease| lease.id == *id) else {
+        if !self.active.held.is_of(id) {
             return self.intake.key_outdated();
-        };
+        }
         match result {
             Ok(info) => {
-                let kind = self.setup.transport.kind();
-                let moved = !lease::is_served(&info)
-                    || Lease::read(&info, Some(lease), kind, true).map_or(true, |read| !lease.same_endpoint(&read));
+                let moved = !lease::is_served(&info) || self.is_elsewhere(&info);
                 if let Err(error) = self.intake.key_answered(now, &info.delivery_mode) {
                     self.bad_key(error, false);
                 }
