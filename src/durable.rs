@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::fs::{File, FileType, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
 
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::random::{Random as _, SystemRandom};
@@ -104,15 +105,12 @@ impl Files for LocalFiles {
     }
 
     async fn replace(&self, path: &Path, bytes: Vec<u8>) -> io::Result<()> {
+        let bytes = Zeroizing::new(bytes);
         Self::blocking(path, move |path| replace(&mut Disk, path, &bytes)).await
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
-        Self::blocking(path, |path| match std::fs::remove_file(resolve(path)?) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        })
-        .await
+        Self::blocking(path, remove).await
     }
 
     async fn try_lock(&self, path: &Path) -> io::Result<FileLock> {
@@ -222,14 +220,33 @@ pub(crate) fn is_refusal(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Refused>())
 }
 
-/// Refuses what is not an ordinary file. To open a pipe would wait for its other end,
+/// Refuses what is not an ordinary file, by the name of what it is: the target of a symbolic
+/// link is chosen by whoever made the link, and reading a pipe would wait for its other end,
 /// perhaps for ever (found 8).
 pub(crate) fn check_regular(found: &Metadata) -> io::Result<()> {
-    if found.is_file() {
-        Ok(())
-    } else {
-        Err(refused("is not a regular file; give the path of a file, or of nothing yet"))
+    let kind = found.file_type();
+    let what = match kind {
+        _ if kind.is_file() => return Ok(()),
+        _ if kind.is_symlink() => "is a symbolic link; give the path of the file itself",
+        _ if kind.is_dir() => "is a directory; give the path of a file in it",
+        _ => special(kind),
+    };
+    Err(refused(what))
+}
+
+#[cfg(unix)]
+fn special(kind: FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt as _;
+    match kind {
+        _ if kind.is_fifo() => "is a pipe (FIFO); give the path of a regular file",
+        _ if kind.is_socket() => "is a socket; give the path of a regular file",
+        _ => "is a device; give the path of a regular file",
     }
+}
+
+#[cfg(not(unix))]
+fn special(_kind: FileType) -> &'static str {
+    "is not a regular file; give the path of one"
 }
 
 /// Refuses a file that other users could read or change: it holds secrets, and where a
@@ -250,22 +267,32 @@ pub(crate) fn check_private(_found: &Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// The file that `path` leads to, so that a symbolic link stays one.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
-    match std::fs::canonicalize(path) {
-        Ok(real) => Ok(real),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
+/// The file at `path`, checked; `None` where there is none.
+pub(crate) fn check_path(path: &Path) -> io::Result<Option<Metadata>> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) => check_regular(&found).map(|()| Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
+/// Another program may put a link or a pipe in place of a file after it was checked: the first is not followed, and
+/// the second is opened without waiting.
+#[cfg(unix)]
+pub(crate) fn strict(options: &mut OpenOptions) -> &mut OpenOptions {
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW | libc::O_NONBLOCK)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn strict(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
 fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    match std::fs::metadata(path) {
-        Ok(found) => check_regular(&found)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+    if check_path(path)?.is_none() {
+        return Ok(None);
     }
-    let file = match File::open(path) {
+    let file = match strict(OpenOptions::new().read(true)).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -273,12 +300,24 @@ fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let opened = file.metadata()?;
     check_regular(&opened)?;
     check_private(&opened)?;
-    let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    // In one piece: growing would leave copies of the secrets behind.
+    let most = limit.saturating_add(1);
+    let mut bytes = Vec::with_capacity(usize::try_from(opened.len().min(limit)).unwrap_or_default() + 1);
+    file.take(most).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(refused(format!("is larger than {limit} bytes: it is another program's; give another path")));
     }
     Ok(Some(bytes))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    if check_path(path)?.is_none() {
+        return Ok(());
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The steps of a replacement, so that a test can lose power between any two of them.
@@ -320,13 +359,8 @@ impl Steps for Disk {
 /// Puts `bytes` at `path` in one step, readable by the owner only: after a crash
 /// there is the former content or the new one, never half of either.
 fn replace(disk: &mut impl Steps, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = resolve(path)?;
-    if let Ok(found) = std::fs::symlink_metadata(&path)
-        && !found.is_symlink()
-    {
-        check_regular(&found)?;
-    }
-    let (directory, name) = place(&path)?;
+    check_path(path)?;
+    let (directory, name) = place(path)?;
     // A name that no other process has taken: nothing else depends on it.
     let mut random = [0_u8; 9];
     SystemRandom.fill(&mut random)?;
@@ -334,10 +368,8 @@ fn replace(disk: &mut impl Steps, path: &Path, bytes: &[u8]) -> io::Result<()> {
     beside.push(name);
     beside.push(format!(".{}.tmp", URL_SAFE_NO_PAD.encode(random)));
     let beside = directory.join(beside);
-    let outcome = disk
-        .write_new(&beside, bytes)
-        .and_then(|()| disk.sync_file(&beside))
-        .and_then(|()| disk.rename(&beside, &path));
+    let outcome =
+        disk.write_new(&beside, bytes).and_then(|()| disk.sync_file(&beside)).and_then(|()| disk.rename(&beside, path));
     if outcome.is_err() {
         // The first failure is the one to report; this only tidies up after it.
         let _tidied = disk.remove(&beside);
@@ -376,8 +408,8 @@ impl Drop for Locked {
 /// Locks a file beside `path`, with `.lock` at its name's end: `path` itself is
 /// replaced by each save, and a lock would go with it.
 fn try_lock(path: &Path) -> io::Result<FileLock> {
-    let path = resolve(path)?;
-    let (directory, name) = place(&path)?;
+    check_path(path)?;
+    let (directory, name) = place(path)?;
     let mut beside = name.to_owned();
     beside.push(".lock");
     let mut file = open_lock(&directory.join(&beside))?;
@@ -417,7 +449,7 @@ fn open_lock(path: &Path) -> io::Result<File> {
         if !found.is_file() {
             return Err(not_ours());
         }
-        match OpenOptions::new().read(true).write(true).open(path) {
+        match strict(OpenOptions::new().read(true).write(true)).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => {
                 let opened = opened?;

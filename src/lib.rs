@@ -114,13 +114,13 @@
 //! # Logs and secrets
 //!
 //! The crate logs through `tracing`: `info` for changes of state, `debug` for calls,
-//! `trace` for frames. Tokens, keys, channel names and message bodies never appear in logs,
-//! errors or `Debug`; only [`Secret::expose`] shows a [`Secret`].
+//! `trace` for frames. Tokens, keys, channel names, signed URLs and message bodies never appear in
+//! logs, at any level, in errors or in `Debug`; only [`Secret::expose`] shows a [`Secret`], whose
+//! memory is overwritten when it is dropped. The `Debug` of a typed event shows its fields.
 //!
 //! `tungstenite`, which the feature `websocket` uses, logs messages through the crate `log`
-//! at `trace`: only the length of what the gateway sends, but the text of what is sent to
-//! the gateway. That is the bodies of your own calls over `SubscriptionHandle::socket`; it
-//! includes no token.
+//! at `trace`. It is given zeros in place of every payload, so that it logs only lengths.
+//! `SECURITY.md` in the repository has the threat model.
 
 #[cfg(feature = "agent")]
 pub mod agent;

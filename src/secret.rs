@@ -1,6 +1,11 @@
 //! Text that must not be shown.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use bytes::Bytes;
+use http::header::{HeaderValue, InvalidHeaderValue};
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Text that never shows itself: tokens, JWTs, client secrets, encryption keys,
 /// channel names and signed URLs.
@@ -14,19 +19,47 @@ use std::fmt;
 /// let jwt = Secret::new("eyJhbGciOi...");
 /// assert_eq!(format!("{jwt:?}"), "Secret(..)");
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Secret(Box<str>);
+///
+/// Its memory is overwritten when it is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<Box<str>>);
 
 impl Secret {
-    /// Wraps `text`.
+    /// Wraps `text`, which is moved to memory of its own: its former place is overwritten.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into().into_boxed_str())
+        let text = Zeroizing::new(text.into());
+        Self::from(text.as_str())
     }
 
     /// The text itself. Do not log it, and do not put it into an error.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Hash for Secret {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+/// A header's value that its owner marks as sensitive and overwrites when it is dropped.
+pub(crate) fn header(text: String) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::from_maybe_shared(body(text))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A request's body that is overwritten when it is dropped.
+pub(crate) fn body(text: String) -> Bytes {
+    Bytes::from_owner(Zeroizing::new(text.into_bytes()))
+}
+
+/// Overwrites a response's body, unless a clone of it is in use.
+pub(crate) fn wipe(body: Bytes) {
+    if let Ok(mut body) = body.try_into_mut() {
+        body.zeroize();
     }
 }
 
@@ -44,7 +77,7 @@ impl From<String> for Secret {
 
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
-        Self::new(text)
+        Self(Zeroizing::new(text.into()))
     }
 }
 

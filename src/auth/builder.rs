@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderValue;
+use zeroize::Zeroizing;
 
 use super::assertion::Assertion;
 use super::grant::TokenOptions;
@@ -14,7 +15,7 @@ use super::session::PAUSE;
 use super::store::{MemoryTokenStore, TokenStore};
 use crate::error::{Error, Result};
 use crate::http::{BoundedClient, PRODUCTION, Redirects, USER_AGENT, server_url};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::system::System;
 
 const ANSWER_LIMIT: usize = 1024 * 1024;
@@ -210,9 +211,9 @@ impl OAuthBuilder {
     }
 }
 
-fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue> {
-    let text = format!("Basic {}", STANDARD.encode(format!("{client_id}:{}", secret.expose())));
-    let mut value = HeaderValue::from_str(&text).map_err(|_| Error::config("the client id or secret is not usable"))?;
-    value.set_sensitive(true);
-    Ok(value)
+fn basic(client_id: &str, client_secret: &Secret) -> Result<HeaderValue> {
+    let pair = Zeroizing::new(format!("{client_id}:{}", client_secret.expose()));
+    let encoded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
+    let value = secret::header(format!("Basic {}", *encoded));
+    value.map_err(|_| Error::config("the client id or secret is not usable"))
 }

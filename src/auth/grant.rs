@@ -3,9 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 use url::form_urlencoded;
+use zeroize::Zeroize as _;
 
 use super::session::{Session, life};
 use super::store::StoredTokens;
@@ -81,16 +83,19 @@ impl Client<'_> {
     }
 }
 
+/// Room for the form of any request: one that grew would leave copies of the secrets behind.
+const FORM: usize = 16 << 10;
+
 /// The body of a request to revoke `token`.
 pub(super) fn revoke_form(token: &Secret, client: Client<'_>) -> String {
-    let mut form = form_urlencoded::Serializer::new(String::new());
+    let mut form = form_urlencoded::Serializer::new(String::with_capacity(FORM));
     form.append_pair("token", token.expose()).extend_pairs(client.fields());
     form.finish()
 }
 
 /// The body of a token request.
 pub(super) fn form(grant: &Grant, options: &TokenOptions, client: Client<'_>) -> String {
-    let mut form = form_urlencoded::Serializer::new(String::new());
+    let mut form = form_urlencoded::Serializer::new(String::with_capacity(FORM));
     form.extend_pairs(grant.fields()).extend_pairs(client.fields());
     for (name, ttl) in
         [("access_token_ttl", options.access_token_ttl), ("refresh_token_ttl", options.refresh_token_ttl)]
@@ -123,8 +128,8 @@ pub(super) fn read_session(
     asked_at: (Instant, SystemTime),
 ) -> Result<Session> {
     let unreadable = |what| Error::new(ErrorKind::Protocol, what).with_status(200).with_ambiguous(true);
-    let answer: Value = serde_json::from_slice(body).map_err(|_| unreadable("the token answer is not valid JSON"))?;
-    let text = |name: &str| match answer.get(name) {
+    let answer: Wiped = serde_json::from_slice(body).map_err(|_| unreadable("the token answer is not valid JSON"))?;
+    let text = |name: &str| match answer.0.get(name) {
         Some(Value::String(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
         Some(Value::Number(number)) => Some(number.to_string()),
         Some(_) | None => None,
@@ -155,6 +160,20 @@ pub(super) fn read_session(
         owner_id: text("owner_id").or_else(|| previous?.owner_id.clone()),
     };
     Ok(Session::granted(stored, life, asked_at))
+}
+
+/// A parsed answer, whose texts are overwritten when it is dropped.
+#[derive(Deserialize)]
+struct Wiped(Value);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        for value in self.0.as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
+            if let Value::String(text) = value {
+                text.zeroize();
+            }
+        }
+    }
 }
 
 /// Why a grant failed.

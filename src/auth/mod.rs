@@ -13,6 +13,8 @@ mod oauth;
 mod session;
 mod store;
 mod token;
+#[cfg(test)]
+mod wiping_tests;
 
 pub use builder::OAuthBuilder;
 pub use code::AuthorizationRequest;

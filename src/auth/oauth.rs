@@ -23,7 +23,7 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard::guarded;
 use crate::http::budget::Permit;
 use crate::http::{BoundedClient, HttpRequest, Purpose, RateBudget};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::system::System;
 use crate::waiting;
 
@@ -502,7 +502,9 @@ impl Shared {
         let status = answer.status.as_u16();
         if answer.status.is_success() {
             let owner = Owner { server: self.app.server.as_str(), client_id: &self.app.client_id };
-            return read_session(&answer.body, owner, previous, asked_at).map_err(Refusal::Failed);
+            let session = read_session(&answer.body, owner, previous, asked_at).map_err(Refusal::Failed);
+            secret::wipe(answer.body);
+            return session;
         }
         let mut secrets = grant.secrets();
         secrets.extend(self.app.client_secret.iter().chain(&assertion).map(Secret::expose));
@@ -563,7 +565,7 @@ impl App {
 
     fn post(&self, path: &str, form: String) -> Result<HttpRequest> {
         let url = self.server.join(path).map_err(|error| Error::config("no URL").with_source(error))?;
-        let mut request = HttpRequest::new(Method::POST, url, Purpose::Call).with_body(form);
+        let mut request = HttpRequest::new(Method::POST, url, Purpose::Call).with_body(secret::body(form));
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use crate::durable::{FileLock, Files, WholeFile};
 use crate::error::{Disposition, Error, ErrorKind, Result};
@@ -28,21 +29,34 @@ pub struct StoredTokens {
     pub(crate) owner_id: Option<String>,
 }
 
+/// Room for the JSON of any session.
+const DOCUMENT: usize = 16 << 10;
+
 /// The JSON form; seconds since 1970.
 #[derive(Serialize, Deserialize)]
 struct Document {
     server: String,
     client_id: String,
-    access_token: String,
+    #[serde(serialize_with = "exposed")]
+    access_token: Secret,
     expires_at: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    refresh_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "exposed_if_any")]
+    refresh_token: Option<Secret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh_expires_at: Option<u64>,
     #[serde(default)]
     scope: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner_id: Option<String>,
+}
+
+/// The document itself is a [`Secret`].
+fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+fn exposed_if_any<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(serializer)
 }
 
 impl StoredTokens {
@@ -54,15 +68,18 @@ impl StoredTokens {
         let document = Document {
             server: self.server.clone(),
             client_id: self.client_id.clone(),
-            access_token: self.access_token.expose().to_owned(),
+            access_token: self.access_token.clone(),
             expires_at: seconds(self.expires_at),
-            refresh_token: self.refresh_token.as_ref().map(|token| token.expose().to_owned()),
+            refresh_token: self.refresh_token.clone(),
             refresh_expires_at: self.refresh_expires_at.map(seconds),
             scope: self.scope.clone(),
             owner_id: self.owner_id.clone(),
         };
-        let json = serde_json::to_string(&document);
-        json.map(Secret::from).map_err(|_| Error::new(ErrorKind::Store, "the tokens cannot be written as JSON"))
+        // In one piece: growing would leave copies of the tokens behind.
+        let mut json = Zeroizing::new(Vec::with_capacity(DOCUMENT));
+        let written = serde_json::to_writer(&mut *json, &document).ok();
+        let text = written.and_then(|()| std::str::from_utf8(&json).ok());
+        text.map(Secret::from).ok_or_else(|| Error::new(ErrorKind::Store, "the tokens cannot be written as JSON"))
     }
 
     /// Parses the output of [`to_json`](Self::to_json).
@@ -78,9 +95,9 @@ impl StoredTokens {
         Ok(Self {
             server: document.server,
             client_id: document.client_id,
-            access_token: document.access_token.into(),
+            access_token: document.access_token,
             expires_at: moment(document.expires_at),
-            refresh_token: document.refresh_token.map(Secret::from),
+            refresh_token: document.refresh_token,
             refresh_expires_at: document.refresh_expires_at.map(moment),
             scope: document.scope,
             owner_id: document.owner_id,
@@ -197,8 +214,9 @@ impl TokenStore for MemoryTokenStore {
 /// session, others with the same file wait for the result; the lock is a file beside it with the
 /// suffix `.lock`.
 ///
-/// A file that other users can read or write is refused, as is a non-regular file. A symbolic link
-/// is followed, except for the lock file.
+/// A file that other users can read or write is refused before anything is read, and so is what is
+/// no regular file: a symbolic link, a directory, a pipe. The error names it and the way out. The
+/// directory's permissions are yours to set: whoever can write to it can replace the file.
 #[derive(Clone, Debug)]
 pub struct FileTokenStore {
     file: WholeFile,
@@ -223,7 +241,7 @@ impl FileTokenStore {
 #[async_trait]
 impl TokenStore for FileTokenStore {
     async fn load(&self) -> Result<Option<StoredTokens>> {
-        let Some(bytes) = self.file.read().await? else { return Ok(None) };
+        let Some(bytes) = self.file.read().await?.map(Zeroizing::new) else { return Ok(None) };
         let tokens = std::str::from_utf8(&bytes).ok().and_then(|text| StoredTokens::from_json(text).ok());
         tokens
             .map(Some)

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::http::RateBudget;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::system::System;
 use async_trait::async_trait;
 use http::header::HeaderValue;
@@ -174,10 +174,8 @@ impl AccessToken {
 
 /// The header that carries a token.
 pub(crate) fn bearer(token: &AccessToken) -> Result<HeaderValue> {
-    let value = HeaderValue::from_str(&format!("Bearer {}", token.secret().expose()));
-    let mut value = value.map_err(|_| Error::config("the access token cannot be sent in a header"))?;
-    value.set_sensitive(true);
-    Ok(value)
+    let value = secret::header(format!("Bearer {}", token.secret().expose()));
+    value.map_err(|_| Error::config("the access token cannot be sent in a header"))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::common::InnerInit;
 use aes::cipher::{BlockCipherDecrypt, BlockModeDecrypt, InnerIvInit, KeyInit, consts::U16};
 use aes::{Aes128, Aes192, Aes256};
+use zeroize::Zeroizing;
 
 use super::DecodeError;
 use crate::error::{Error, ErrorKind, Result};
@@ -75,6 +76,7 @@ impl Cipher {
     pub fn from_delivery_mode(algorithm: Option<&str>, key: &Secret) -> Result<Self> {
         let mode = mode_of(algorithm.unwrap_or_default())?;
         let bytes = base64_bytes(key.expose())
+            .map(Zeroizing::new)
             .ok_or_else(|| Error::new(ErrorKind::Crypto, "the encryption key is not base64"))?;
         let key = match bytes.len() {
             16 => Aes128::new_from_slice(&bytes).map(Box::new).map(Key::Aes128),

@@ -53,19 +53,60 @@ fn fifo(path: &Path) {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_file_that_is_not_regular_is_refused_without_waiting() {
+async fn what_is_not_a_regular_file_is_refused_by_name_without_waiting_and_stays_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
-    let (pipe, folder) = (directory.path().join("pipe"), directory.path().join("folder"));
-    fifo(&pipe);
-    std::fs::create_dir(&folder).unwrap();
-    for path in [&pipe, &folder] {
-        for error in [file(path).read().await.unwrap_err(), file(path).replace(vec![1]).await.unwrap_err()] {
-            assert!(error.to_string().contains("is not a regular file"), "{error}");
+    let at = |name| directory.path().join(name);
+    fifo(&at("pipe"));
+    std::fs::create_dir(at("folder")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    std::fs::write(at("target"), "precious").unwrap();
+    private_now(&at("target"));
+    std::os::unix::fs::symlink(at("target"), at("link")).unwrap();
+    std::os::unix::fs::symlink(at("nothing"), at("dangling")).unwrap();
+    std::os::unix::fs::symlink(at("pipe"), at("to pipe")).unwrap();
+    for (name, what) in [
+        ("pipe", "is a pipe (FIFO)"),
+        ("folder", "is a directory"),
+        ("socket", "is a socket"),
+        ("link", "is a symbolic link; give the path of the file itself"),
+        ("dangling", "is a symbolic link"),
+        ("to pipe", "is a symbolic link"),
+    ] {
+        let (file, before) = (file(at(name)), std::fs::symlink_metadata(at(name)).unwrap());
+        let errors = [
+            file.read().await.unwrap_err(),
+            file.replace(vec![1]).await.unwrap_err(),
+            file.remove().await.unwrap_err(),
+            file.try_lock().await.unwrap_err(),
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(text.starts_with("the test file ") && text.contains(&format!("{name} {what}")), "{error}");
             assert_eq!((error.kind(), error.disposition()), (ErrorKind::Store, Disposition::Fatal));
         }
+        assert!(is_same(&before, &std::fs::symlink_metadata(at(name)).unwrap()), "{name} is another file");
     }
+    assert_eq!(std::fs::read(at("target")).unwrap(), b"precious");
+    assert!(!at("nothing").exists(), "the target of a link is not made");
+    let device = file("/dev/null").read().await.unwrap_err();
+    assert!(device.to_string().contains("is a device"), "{device}");
     let nameless = file("/").replace(vec![1]).await.unwrap_err();
     assert_eq!(nameless.disposition(), Disposition::Fatal, "{nameless}");
+}
+
+/// The check of a path comes before the opening; another program may act in between.
+#[cfg(unix)]
+#[test]
+fn a_pipe_or_link_that_replaces_a_checked_file_is_not_waited_for_and_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (pipe, link) = (directory.path().join("pipe"), directory.path().join("link"));
+    fifo(&pipe);
+    std::fs::write(directory.path().join("target"), "precious").unwrap();
+    std::os::unix::fs::symlink(directory.path().join("target"), &link).unwrap();
+    let opened = strict(OpenOptions::new().read(true)).open(&pipe).unwrap();
+    assert!(check_regular(&opened.metadata().unwrap()).is_err());
+    let refused = strict(OpenOptions::new().read(true)).open(&link).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::ELOOP));
 }
 
 #[cfg(unix)]
@@ -87,20 +128,16 @@ async fn a_file_that_others_may_read_or_write_is_refused_with_the_way_out() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_symbolic_link_stays_one_and_its_target_is_read_and_written() {
+async fn a_directory_may_be_reached_by_a_symbolic_link() {
     let directory = tempfile::tempdir().unwrap();
     let (link, target) = (directory.path().join("link"), directory.path().join("target"));
+    std::fs::create_dir(&target).unwrap();
     std::os::unix::fs::symlink(&target, &link).unwrap();
-    assert_eq!(content(&file(&link)).await, None, "a link to nothing is no file");
-    std::fs::write(&target, "old").unwrap();
-    private_now(&target);
-    assert_eq!(content(&file(&link)).await, Some("old".into()));
-    file(&link).replace("new".into()).await.unwrap();
-    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(std::fs::read(&target).unwrap(), b"new");
+    file(link.join("it")).replace("new".into()).await.unwrap();
+    assert_eq!(content(&file(target.join("it"))).await, Some("new".into()));
     // Both names are one file, and so is their lock.
-    let _held = file(&link).try_lock().await.unwrap();
-    assert!(matches!(file(&target).try_lock().await.unwrap(), FileLock::Busy { .. }));
+    let _held = file(link.join("it")).try_lock().await.unwrap();
+    assert!(matches!(file(target.join("it")).try_lock().await.unwrap(), FileLock::Busy { .. }));
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ impl Checkpoint for MemoryCheckpoint {
 ///
 /// A subscription locks a file beside it, with `.lock` appended to its name, for its whole life: a second one on the
 /// same path, in this process or another, gets [`Busy`](ErrorKind::Busy). A file that other users can read or write is
-/// refused, and so is one that is not a regular file. Symbolic links are followed, except for the lock file.
+/// refused before anything is read, and so is what is no regular file: a symbolic link, a directory, a pipe.
 #[derive(Clone, Debug)]
 pub struct FileCheckpoint {
     file: WholeFile,

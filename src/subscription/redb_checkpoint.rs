@@ -48,8 +48,8 @@ impl RedbCheckpoints {
     /// Opens the database at `path`, or creates it. Blocks meanwhile; its directory must exist.
     ///
     /// # Errors
-    /// [`Store`](ErrorKind::Store) when it cannot be opened, is not a database, or can be read or written by other
-    /// users; [`Busy`](ErrorKind::Busy) when it is open already, in this process or another.
+    /// [`Store`](ErrorKind::Store) when it cannot be opened, is not a database or no regular file (a symbolic link, a
+    /// pipe), or can be read or written by other users; [`Busy`](ErrorKind::Busy) when it is open already, in this process or another.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path: PathBuf = path.into();
         let database = undamaged(&path, || open(&path))?.map_err(|error| match &error {
@@ -101,20 +101,19 @@ fn undamaged<T>(path: &Path, open: impl FnOnce() -> T) -> Result<T> {
 }
 
 fn open(path: &Path) -> Result<Database, redb::Error> {
-    match std::fs::metadata(path) {
-        Ok(found) => {
-            durable::check_regular(&found)?;
-            durable::check_private(&found)?;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
+    if let Some(found) = durable::check_path(path)? {
+        durable::check_private(&found)?;
     }
     // The file holds a session's recovery token: only its owner may read it.
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    prepared(FileBackend::new(options.open(path)?)?)
+    let file = durable::strict(&mut options).open(path)?;
+    let opened = file.metadata()?;
+    durable::check_regular(&opened)?;
+    durable::check_private(&opened)?;
+    prepared(FileBackend::new(file)?)
 }
 
 /// What a database file begins with.

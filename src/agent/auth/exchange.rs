@@ -10,6 +10,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use url::{Url, form_urlencoded};
+use zeroize::Zeroizing;
 
 use super::super::answer;
 use super::super::event::value::{Fields, text};
@@ -17,7 +18,7 @@ use crate::auth::AccessToken;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::Lenient as _;
 use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects, USER_AGENT};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::system::System;
 
 /// The limit of a whole login, which must fit into a poll's wait for a token.
@@ -106,9 +107,9 @@ impl Exchange {
         let mut request = HttpRequest::new(method, url.clone(), Purpose::Call);
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(basic) = basic {
-            let value = HeaderValue::from_str(&format!("basic {}", STANDARD.encode(basic.expose())));
-            let mut value = value.map_err(|_| Error::config("the credentials cannot be sent in a header"))?;
-            value.set_sensitive(true);
+            let encoded = Zeroizing::new(STANDARD.encode(basic.expose()));
+            let value = secret::header(format!("basic {}", *encoded));
+            let value = value.map_err(|_| Error::config("the credentials cannot be sent in a header"))?;
             request.headers_mut().insert(AUTHORIZATION, value);
         }
         let (kind, text) = match body {
@@ -121,7 +122,7 @@ impl Exchange {
         };
         if let Some(kind) = kind {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-            request = request.with_body(text);
+            request = request.with_body(secret::body(text));
         }
         let answer = self.exchange(&request).await?;
         if !answer.status.is_success() {

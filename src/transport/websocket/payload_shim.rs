@@ -1,10 +1,11 @@
 //! The bytes of a connection, on their way to the WebSocket library. The parsing is pure.
 //!
-//! This layer changes what the library reads, for three reasons:
+//! This layer changes what the library reads and writes, for three reasons:
 //!
-//! - At the level `trace` the library logs whole messages, and the gateway's first one holds the session's token. So
-//!   the library sees zeros in place of a message's payload, and the payload waits in [`PayloadShim::take`] for the
-//!   message's turn.
+//! - At the levels `debug` and `trace` the library logs messages, and the gateway's first one holds the session's
+//!   token. So the library sees zeros in place of a message's payload, in both directions: what was received waits in
+//!   [`PayloadShim::take`] for the message's turn, what is to be sent is filled in behind the library, and the reason of
+//!   a close frame is dropped.
 //! - The library ends a connection on text that is not UTF-8, and loses all that follows. So text is passed on as
 //!   binary, and such a message becomes a single unreadable one.
 //! - While an incomplete message is arriving nothing else can, not even the answer to a ping. So the layer notes when
@@ -12,12 +13,13 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::protocol::Message;
 
 use super::dial::Stream;
 
@@ -28,63 +30,78 @@ const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 /// Opcodes from here on are control frames.
 const CONTROL: u8 = 8;
+const CLOSE: u8 = 8;
+/// The bytes of a close frame's status code; the reason follows.
+const CODE: u64 = 2;
 
-/// Parses the frames in a stream of bytes.
+/// Finds the frames in a stream of bytes.
 #[derive(Debug, Default)]
 struct Frames {
     /// The received part of the frame's header, and the header's length.
     head: [u8; 10],
     have: usize,
-    /// Bytes left to skip: the mask, which only a client's frames should have, and the payload.
+    /// Bytes of the mask left to skip; only a client's frames should have one.
+    mask: u64,
+    /// Bytes of the payload left, and passed.
     left: u64,
-    /// When the incomplete message began, and when it last grew.
-    began: Option<Instant>,
-    grew: Option<Instant>,
-    /// The messages' payloads, one after the other.
-    said: BytesMut,
+    passed: u64,
+}
+
+/// A part of a frame that may be changed.
+enum Part<'a> {
+    /// The first byte of its header.
+    First(&'a mut u8),
+    /// The next bytes of its payload.
+    Payload(&'a mut [u8]),
+    /// It is complete.
+    End,
 }
 
 impl Frames {
-    fn is_data(&self) -> bool {
-        self.head[0] & 0x0f < CONTROL
+    fn opcode(&self) -> u8 {
+        self.head[0] & 0x0f
     }
 
-    /// Parses the next bytes and masks them.
-    fn pass(&mut self, bytes: &mut [u8], now: Instant) {
+    fn is_data(&self) -> bool {
+        self.opcode() < CONTROL
+    }
+
+    fn is_last(&self) -> bool {
+        self.head[0] & 0x80 != 0
+    }
+
+    /// Calls `on` for each part in the next bytes.
+    fn scan(&mut self, bytes: &mut [u8], mut on: impl FnMut(&Self, Part<'_>)) {
         let mut at = 0;
         while at < bytes.len() {
-            if self.left > 0 {
-                let rest = (bytes.len() - at) as u64;
-                let step = self.left.min(rest);
-                self.left -= step;
-                let part = &mut bytes[at..at + step as usize];
+            let rest = (bytes.len() - at) as u64;
+            if self.mask > 0 {
+                let step = self.mask.min(rest);
+                self.mask -= step;
                 at += step as usize;
-                if self.is_data() {
-                    self.said.extend_from_slice(part);
-                    part.fill(0);
-                    self.grew = Some(now);
-                }
+            } else if self.left > 0 {
+                let step = self.left.min(rest);
+                on(self, Part::Payload(&mut bytes[at..at + step as usize]));
+                self.left -= step;
+                self.passed += step;
+                at += step as usize;
             } else {
-                self.head_byte(&mut bytes[at], now);
+                self.head_byte(bytes[at]);
+                if self.have == 1 {
+                    on(self, Part::First(&mut bytes[at]));
+                }
                 at += 1;
             }
-            if self.left == 0 && self.have == 0 {
-                self.end();
+            if self.mask == 0 && self.left == 0 && self.have == 0 {
+                on(self, Part::End);
             }
         }
     }
 
-    fn head_byte(&mut self, byte: &mut u8, now: Instant) {
-        self.head[self.have] = *byte;
+    fn head_byte(&mut self, byte: u8) {
+        self.head[self.have] = byte;
         self.have += 1;
         if self.have == 1 {
-            if *byte & 0x0f == TEXT {
-                *byte = *byte & 0xf0 | BINARY;
-            }
-            if self.is_data() {
-                self.began.get_or_insert(now);
-                self.grew = Some(now);
-            }
             return;
         }
         let short = self.head[1] & 0x7f;
@@ -96,21 +113,52 @@ impl Frames {
         if self.have < 2 + length_bytes {
             return;
         }
-        let length = match length_bytes {
+        self.left = match length_bytes {
             0 => u64::from(short),
             n => self.head[2..2 + n].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
         };
-        let mask = if self.head[1] & 0x80 == 0 { 0 } else { 4 };
-        self.left = length.saturating_add(mask);
-        self.have = 0;
+        self.mask = if self.head[1] & 0x80 == 0 { 0 } else { 4 };
+        (self.passed, self.have) = (0, 0);
     }
+}
 
-    /// A frame is complete.
-    fn end(&mut self) {
-        let last = self.head[0] & 0x80 != 0;
-        if self.is_data() && last {
-            self.began = None;
-        }
+/// The bytes from the gateway.
+#[derive(Debug, Default)]
+struct Received {
+    frames: Frames,
+    /// When the incomplete message began, and when it last grew.
+    began: Option<Instant>,
+    grew: Option<Instant>,
+    /// The messages' payloads, one after the other.
+    said: BytesMut,
+}
+
+impl Received {
+    /// Takes the payloads out of the next bytes. A close frame's reason is not read, and the library logs it.
+    fn pass(&mut self, bytes: &mut [u8], now: Instant) {
+        let Self { frames, began, grew, said } = self;
+        frames.scan(bytes, |frame, part| match part {
+            Part::First(byte) => {
+                if frame.opcode() == TEXT {
+                    *byte = *byte & 0xf0 | BINARY;
+                }
+                if frame.is_data() {
+                    began.get_or_insert(now);
+                    *grew = Some(now);
+                }
+            }
+            Part::Payload(part) if frame.is_data() => {
+                said.extend_from_slice(part);
+                part.fill(0);
+                *grew = Some(now);
+            }
+            Part::Payload(part) if frame.opcode() == CLOSE => {
+                let code = CODE.saturating_sub(frame.passed).min(part.len() as u64);
+                part[code as usize..].fill(0);
+            }
+            Part::End if frame.is_data() && frame.is_last() => *began = None,
+            Part::Payload(_) | Part::End => {}
+        });
     }
 
     /// When the incomplete message last grew; `None` without one, or if it takes too long.
@@ -120,26 +168,67 @@ impl Frames {
     }
 }
 
-/// A connection whose bytes pass through [`Frames`].
+/// The bytes to the gateway.
+#[derive(Debug, Default)]
+struct Sent {
+    frames: Frames,
+    /// The texts whose frames the library has not written yet, one after the other.
+    texts: BytesMut,
+    /// What the library wrote and the connection has not accepted, with the texts in it.
+    filled: BytesMut,
+}
+
+impl Sent {
+    /// Fills in what the library writes: `bytes`, which begin with what was not accepted the last time.
+    fn fill(&mut self, bytes: &[u8]) {
+        let Self { frames, texts, filled } = self;
+        let from = filled.len().min(bytes.len());
+        filled.extend_from_slice(&bytes[from..]);
+        frames.scan(&mut filled[from..], |frame, part| match part {
+            Part::First(byte) if frame.opcode() == BINARY => *byte = *byte & 0xf0 | TEXT,
+            // Masked zeros are the mask.
+            Part::Payload(part) if frame.is_data() => {
+                let text = texts.split_to(part.len().min(texts.len()));
+                part.iter_mut().zip(&text).for_each(|(byte, text)| *byte ^= text);
+            }
+            Part::First(_) | Part::Payload(_) | Part::End => {}
+        });
+    }
+}
+
+/// A connection whose bytes pass through [`Frames`], in both directions.
 pub(super) struct PayloadShim {
     stream: Stream,
-    frames: Frames,
+    received: Received,
+    sent: Sent,
 }
 
 impl PayloadShim {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, frames: Frames::default() }
+        Self { stream, received: Received::default(), sent: Sent::default() }
     }
 
     /// The next message's payload, whose length the library has found.
     pub(super) fn take(&mut self, length: usize) -> Bytes {
-        let said = &mut self.frames.said;
+        let said = &mut self.received.said;
         said.split_to(length.min(said.len())).freeze()
+    }
+
+    /// The message to give to the library so that it sends `text`.
+    pub(super) fn put(&mut self, text: &str) -> Message {
+        self.sent.texts.extend_from_slice(text.as_bytes());
+        Message::binary(vec![0; text.len()])
+    }
+
+    /// Takes the last text back, whose message the library did not accept.
+    pub(super) fn take_back(&mut self, text: &str) {
+        let texts = &mut self.sent.texts;
+        texts.truncate(texts.len().saturating_sub(text.len()));
     }
 
     /// When an incomplete message last grew, within a bound.
     pub(super) fn grew(&self) -> Option<Instant> {
-        self.frames.grew()
+        self.received.grew()
     }
 }
 
@@ -148,15 +237,20 @@ impl AsyncRead for PayloadShim {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if let Some(new) = buf.filled_mut().get_mut(before..).filter(|new| !new.is_empty()) {
-            self.frames.pass(new, Instant::now());
+            self.received.pass(new, Instant::now());
         }
         read
     }
 }
 
 impl AsyncWrite for PayloadShim {
+    /// After `Pending` and a short write, the caller presents the same bytes again, which the library does.
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let Self { stream, sent, .. } = &mut *self;
+        sent.fill(bytes);
+        let written = ready!(Pin::new(stream).poll_write(cx, &sent.filled))?;
+        sent.filled.advance(written.min(sent.filled.len()));
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -193,8 +287,8 @@ mod tests {
     }
 
     #[test]
-    fn found_8_the_library_sees_binary_messages_of_zeros_and_control_frames_as_they_are() {
-        for (first, want) in [(0x81, 0x82), (0x01, 0x02), (0x80, 0x80), (0x82, 0x82), (0x88, 0x88), (0x89, 0x89)] {
+    fn found_8_the_library_sees_binary_messages_of_zeros_and_pings_as_they_are() {
+        for (first, want) in [(0x81, 0x82), (0x01, 0x02), (0x80, 0x80), (0x82, 0x82), (0x89, 0x89)] {
             for length in [0, 1, 125, 126, 65_535, 65_536] {
                 let mut bytes = [frame(first, length), frame(0x81, 3)].concat();
                 let mut wanted = bytes.clone();
@@ -206,11 +300,67 @@ mod tests {
                 if is_data {
                     wanted[second - length..second].fill(0);
                 }
-                let mut frames = Frames::default();
+                let mut frames = Received::default();
                 frames.pass(&mut bytes, Instant::now());
                 assert_eq!(bytes, wanted, "{first:x} {length}");
                 assert_eq!(frames.said, vec![0x81; 3 + usize::from(is_data) * length]);
             }
+        }
+    }
+
+    #[test]
+    fn a_close_frames_code_is_passed_on_and_its_reason_is_not() {
+        let close = [0x88, 6, 0x03, 0xe8, b't', b'o', b'k', b'n', 0x88, 0];
+        for split in 0..close.len() {
+            let (mut bytes, mut received) = (close, Received::default());
+            let (one, two) = bytes.split_at_mut(split);
+            received.pass(one, Instant::now());
+            received.pass(two, Instant::now());
+            assert_eq!(bytes, [0x88, 6, 0x03, 0xe8, 0, 0, 0, 0, 0x88, 0]);
+            assert!(received.said.is_empty());
+        }
+    }
+
+    /// Masked messages and a ping after each, as the library writes them.
+    fn masked(opcode: u8, payloads: &[Vec<u8>]) -> Vec<u8> {
+        let mask = [7, 0, 0x55, 0xaa];
+        let mut bytes = Vec::new();
+        for payload in payloads {
+            let mut head = frame(0x80 | opcode, payload.len());
+            head.truncate(head.len() - payload.len());
+            head[1] |= 0x80;
+            bytes.extend(head);
+            bytes.extend(mask);
+            bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+            bytes.extend([0x89, 0x81, 1, 2, 3, 4, b'p' ^ 1]);
+        }
+        bytes
+    }
+
+    #[tokio::test]
+    async fn the_library_writes_zeros_and_the_gateway_reads_the_texts() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        for (room, writes) in [(1, 1), (3, 7), (64, 1000), (1 << 20, 5), (1 << 20, 1 << 20)] {
+            let texts: Vec<String> =
+                [0, 1, 5, 125, 126, 300, 65_536].iter().map(|length| "t0k3n".repeat(*length)).collect();
+            let (ours, mut theirs) = tokio::io::duplex(room);
+            let mut shim = PayloadShim::new(Box::new(ours));
+            let zeros: Vec<Vec<u8>> = texts.iter().map(|text| shim.put(text).into_data().to_vec()).collect();
+            assert!(zeros.iter().flatten().all(|byte| *byte == 0));
+            // One that the library did not accept.
+            shim.put("refused");
+            shim.take_back("refused");
+            let bytes = masked(BINARY, &zeros);
+            let write = async move {
+                for part in bytes.chunks(writes) {
+                    shim.write_all(part).await.unwrap();
+                }
+                assert!(shim.sent.texts.is_empty() && shim.sent.filled.is_empty());
+            };
+            let mut read = Vec::new();
+            let ((), read_all) = tokio::join!(write, theirs.read_to_end(&mut read));
+            read_all.unwrap();
+            assert!(read == masked(TEXT, &texts.iter().map(|text| text.clone().into_bytes()).collect::<Vec<_>>()));
         }
     }
 
@@ -223,7 +373,7 @@ mod tests {
             let bytes: Vec<u8> = frames.iter().flat_map(|(first, length)| frame(*first, *length)).collect();
             let now = Instant::now();
             let (mut whole, mut cut) = (bytes.clone(), bytes);
-            let (mut one, mut two) = (Frames::default(), Frames::default());
+            let (mut one, mut two) = (Received::default(), Received::default());
             one.pass(&mut whole, now);
             let mut rest = &mut cut[..];
             for size in cuts.iter().cycle() {
@@ -244,7 +394,7 @@ mod tests {
     fn only_an_incomplete_message_grows_and_not_for_ever() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut frames = Frames::default();
+        let mut frames = Received::default();
         // The first frame of two, and a pong between them.
         frames.pass(&mut frame(0x01, 10), at(1));
         assert_eq!(frames.grew(), Some(at(1)));

@@ -237,7 +237,7 @@ impl ReaderTask {
                 Due::Heartbeat => {
                     self.beats += 1;
                     self.beat_at = Some(now);
-                    self.send(Message::text(frame::heartbeat(self.beats)));
+                    self.send_text(&frame::heartbeat(self.beats));
                 }
             }
         }
@@ -249,6 +249,16 @@ impl ReaderTask {
     fn send(&mut self, message: Message) -> bool {
         self.unflushed = true;
         self.ws.start_send_unpin(message).is_ok()
+    }
+
+    /// As [`send`](Self::send); the library does not see the text.
+    fn send_text(&mut self, text: &str) -> bool {
+        let message = self.ws.get_mut().put(text);
+        let accepted = self.send(message);
+        if !accepted {
+            self.ws.get_mut().take_back(text);
+        }
+        accepted
     }
 
     /// The pong that answers it carries its number.
@@ -277,7 +287,7 @@ impl ReaderTask {
             Command::Request { id, text, deadline, answer } => {
                 // The caller gave up.
                 self.pending.retain(|_, waiting| !waiting.answer.is_closed());
-                if self.send(Message::text(text)) {
+                if self.send_text(&text) {
                     self.pending.insert(id, Waiting { answer, asked: Instant::now(), deadline });
                 } else {
                     let error = Error::new(

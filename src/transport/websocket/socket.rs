@@ -430,4 +430,93 @@ mod tests {
         assert!(!socket.is_open());
         socket.over().await;
     }
+
+    /// What the WebSocket library logs, at every level.
+    static LOGGED: Mutex<String> = Mutex::new(String::new());
+
+    struct Logger;
+
+    impl log::Log for Logger {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            if record.target().contains("tungstenite") {
+                LOGGED.lock().unwrap().push_str(&format!("{} {}\n", record.level(), record.args()));
+            }
+        }
+        fn flush(&self) {}
+    }
+
+    /// The next frame of a client: its opcode and payload.
+    async fn frame_of(client: &mut tokio::io::DuplexStream) -> (u8, String) {
+        use tokio::io::AsyncReadExt as _;
+        let mut head = [0; 2];
+        client.read_exact(&mut head).await.unwrap();
+        assert!(head[1] & 0x80 != 0 && head[1] & 0x7f < 127, "masked and short");
+        let mut length = usize::from(head[1] & 0x7f);
+        if length == 126 {
+            length = client.read_u16().await.unwrap().into();
+        }
+        let (mut mask, mut payload) = ([0; 4], vec![0; length]);
+        client.read_exact(&mut mask).await.unwrap();
+        client.read_exact(&mut payload).await.unwrap();
+        payload.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+        (head[0] & 0x0f, String::from_utf8(payload).unwrap())
+    }
+
+    /// The peer here is no WebSocket library: everything logged is the client's.
+    #[tokio::test(start_paused = true)]
+    async fn a7_the_library_logs_nothing_that_is_sent_or_received() {
+        use tokio::io::AsyncWriteExt as _;
+        const SECRET: &str = "s3cr3t";
+        log::set_logger(&Logger).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let peer = tokio::spawn(async move {
+            let say = |text: String| {
+                let mut frame = vec![0x81, 126];
+                frame.extend((text.len() as u16).to_be_bytes());
+                frame.extend(text.into_bytes());
+                frame
+            };
+            let details = json!([{"type": "ConnectionDetails", "wsc": {"token": SECRET}}, {"absoluteTimeout": 3600}]);
+            theirs.write_all(&say(details.to_string())).await.unwrap();
+            let request = frame_of(&mut theirs).await;
+            let reply = json!([{"type": "ClientRequest", "messageId": "r-1", "status": 200}, {"token": SECRET}]);
+            theirs.write_all(&say(reply.to_string())).await.unwrap();
+            let reason = format!("{SECRET} is not valid").into_bytes();
+            let mut close = vec![0x88, 2 + reason.len() as u8, 0x0f, 0xa0];
+            close.extend(reason);
+            theirs.write_all(&close).await.unwrap();
+            request
+        });
+        let tuning = WebSocket::builder().tuning;
+        let address = Address { url: Url::parse("wss://gw.example/ws").unwrap(), secrets: Vec::new() };
+        let stream: (Stream, Instant) = (Box::new(ours), Instant::now());
+        let https = Arc::new(Https::default());
+        let opening = Socket::open(stream, &tuning, &address, None, false, https, Arc::new(Counters::default()));
+        let socket = opening.await.unwrap();
+        let body = json!({"password": SECRET}).to_string();
+        let by = Instant::now() + Duration::from_secs(60);
+        let reply = socket.request(&Method::POST, &format!("/x?key={SECRET}"), Some(&body), by).await.unwrap();
+        assert!(reply.body.contains(SECRET));
+        let (opcode, text) = peer.await.unwrap();
+        assert_eq!(opcode, 1, "a text");
+        assert!(text.contains("/x?key=s3cr3t") && text.ends_with(&format!(",{body}]")), "{text}");
+        socket.over().await;
+        assert!(matches!(socket.ended().unwrap().cause, Cause::Closed(Some(4000))), "{:?}", socket.ended());
+
+        let logged = LOGGED.lock().unwrap().clone();
+        for what in ["Sending frame", "writing frame", "received frame", "Received message", "Received close frame"] {
+            assert!(logged.contains(what), "{what} is not logged any more: {logged}");
+        }
+        for secret in [SECRET, "ConnectionDetails", "ClientRequest", "password"] {
+            let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let list = format!("{:?}", secret.as_bytes());
+            for form in [secret, &hex, list.trim_matches(['[', ']'])] {
+                assert!(!logged.contains(form), "{form} in {logged}");
+            }
+        }
+    }
 }
