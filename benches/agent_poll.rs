@@ -8,7 +8,6 @@
 
 use std::time::Instant;
 
-use futures_util::StreamExt as _;
 use ringcentral_events::agent::{AgentDelivery, AgentSession};
 use ringcentral_events::auth::{AccessToken, StaticToken};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

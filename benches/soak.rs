@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::StreamExt as _;
 use ringcentral_events::rest::Client;
 use ringcentral_events::transport::{PubNub, WebSocket};
 use ringcentral_events::{Delivery, Gap, OAuth, Subscription};

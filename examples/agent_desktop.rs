@@ -10,7 +10,6 @@ use std::io::Write as _;
 use std::time::Duration;
 use std::{env, io};
 
-use futures_util::StreamExt as _;
 use ringcentral_events::agent::auth::CxOneTokens;
 use ringcentral_events::agent::{
     AgentDelivery, AgentEvent, AgentNotification, AgentOrigin, AgentSession, AgentSessionBuilder, ContactStatus, Desk,

@@ -18,7 +18,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use ringcentral_events::transport::{Transport, TransportKind, WebSocket};
 use ringcentral_events::{
     Delivery, Event, EventFilter, Notification, Origin, Phase, Status, StatusWatch, Subscription, catch_up,

@@ -45,7 +45,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arguments::{Arguments, Asked, Mistake, USAGE};
-use futures_util::StreamExt as _;
 use lines::{Format, Line};
 use offline::Emulator;
 use output::Output;

@@ -19,7 +19,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::StreamExt as _;
 use ringcentral_events::event::{ChatId, Message, PersonId, Post};
 use ringcentral_events::rest::Method;
 use ringcentral_events::transport::Transport;

@@ -147,7 +147,6 @@ fn no_setting_of_the_digital_source_panics() {
 async fn no_setting_of_an_agent_session_panics() {
     use crate::agent::auth::{AccessKeys, CentralTokens, CxOneTokens};
     use crate::agent::{AgentCursor, AgentSession};
-    use futures_util::StreamExt as _;
     let builder = || AgentSession::builder(token()).base_url(NOWHERE).phone_number("1");
     let mut all = Vec::new();
     for time in TIMES {

@@ -6,16 +6,12 @@
 //! stream of [`Delivery`]s: every event arrives once as a [`Notification`], or a
 //! [`Gap`] reports its loss.
 //!
-#![cfg_attr(feature = "websocket", doc = "```no_run")]
-#![cfg_attr(not(feature = "websocket"), doc = "```text")]
-//! use futures_util::StreamExt as _;
-//! use ringcentral_events::{Client, Delivery, Event, EventFilter, OAuth, transport::WebSocket};
+//! ```no_run
+//! use ringcentral_events::{Client, Delivery, Event, EventFilter};
 //!
 //! # async fn run() -> ringcentral_events::Result<()> {
-//! let oauth = OAuth::jwt("client id", "the user's JWT").client_secret("client secret").build()?;
-//! let client = Client::builder(oauth).build()?;
-//! let subscribe = client.subscribe([EventFilter::instant_message(), EventFilter::team_posts()]);
-//! let mut events = subscribe.transport(WebSocket::builder().build()?).start().await?;
+//! let client = Client::from_env()?;
+//! let mut events = client.subscribe([EventFilter::instant_message(), EventFilter::team_posts()]).start().await?;
 //! while let Some(delivery) = events.next().await {
 //!     match delivery? {
 //!         Delivery::Notification(it) => match it.event() {
@@ -29,6 +25,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`Client::from_env`] reads `RC_APP_CLIENT_ID`, `RC_APP_CLIENT_SECRET`, `RC_USER_JWT` and, unless it
+//! is production, `RC_SERVER_URL`; [`Client::builder`] takes any other login. Events come over a
+//! WebSocket; [`SubscriptionBuilder::transport`] sets another way.
 //!
 //! Needs a tokio runtime with time and IO enabled. The repository's example
 //! `message_bot` runs all of this without an account, against an emulator of the service.
@@ -78,7 +78,7 @@
 //!
 //! | For | Start at |
 //! | --- | --- |
-//! | a login | [`OAuth`], [`auth`] |
+//! | a login | [`Client::from_env`], [`OAuth`], [`auth`] |
 //! | REST calls | [`Client`] |
 //! | a subscription | [`Client::subscribe`], [`SubscriptionBuilder`], [`transport`] |
 //! | what it delivers | [`Delivery`], [`Notification`], [`Event`], [`Gap`], [`Resumed`] |

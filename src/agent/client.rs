@@ -332,7 +332,6 @@ mod tests {
         use crate::agent::machine::SessionOrigin;
         use crate::agent::{AgentCursor, AgentDelivery, AgentSession};
         use crate::auth::StaticToken;
-        use futures_util::StreamExt as _;
         use ringcentral_sandbox::{Operation, Sandbox, Service};
 
         let soon = Duration::from_secs(20);

@@ -7,7 +7,6 @@
 //! [`Gap`](crate::Gap) reports its loss.
 //!
 //! ```no_run
-//! use futures_util::StreamExt as _;
 //! use ringcentral_events::agent::{AgentDelivery, AgentSession, Desk, EndSession};
 //! # async fn run(tokens: impl ringcentral_events::auth::TokenProvider) -> ringcentral_events::Result<()> {
 //!

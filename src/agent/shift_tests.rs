@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fastrand::Rng;
-use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Notify;

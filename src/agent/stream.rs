@@ -59,6 +59,13 @@ impl AgentEvents {
         Ok(Self { shared, batches, task, open: None, read, read_proven, over: false })
     }
 
+    /// The next delivery; `None` once the stream has ended. An `Err` is the last item.
+    ///
+    /// The same as `StreamExt::next`, without an import. Cancel safe: a dropped call loses nothing.
+    pub async fn next(&mut self) -> Option<Result<AgentDelivery>> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
     /// The position to continue from after a restart: it covers the batches that were read to their end and no delivery
     /// that still waits. Store it once you have processed them, and pass it to
     /// [`AgentSessionBuilder::resume`](super::AgentSessionBuilder::resume).

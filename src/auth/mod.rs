@@ -6,6 +6,7 @@
 mod assertion;
 mod builder;
 mod code;
+mod environment;
 mod external;
 mod flight;
 mod grant;

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::call::{Call, LONGEST};
 use super::response::Response;
-use crate::auth::{AccessToken, TokenProvider, bearer};
+use crate::auth::{AccessToken, OAuth, TokenProvider, bearer};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard::guarded;
 use crate::http::budget::Permit;
@@ -60,6 +60,17 @@ struct Inner {
 }
 
 impl Client {
+    /// A client for the login that the environment describes: `RC_APP_CLIENT_ID`,
+    /// `RC_APP_CLIENT_SECRET`, `RC_USER_JWT`, and `RC_SERVER_URL` unless it is production; see
+    /// [`OAuth::from_env`](crate::OAuth::from_env). Nothing is sent.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] naming the variables that are missing, or the one whose value is
+    /// invalid; never a value.
+    pub fn from_env() -> Result<Self> {
+        Self::builder(OAuth::from_env()?.build()?).build()
+    }
+
     /// A client that uses the tokens of `tokens`.
     pub fn builder(tokens: impl TokenProvider) -> ClientBuilder {
         ClientBuilder {

@@ -4,6 +4,7 @@
 mod call;
 mod client;
 pub(crate) mod control;
+mod me;
 mod message;
 pub(crate) mod request;
 mod response;
@@ -11,6 +12,7 @@ mod response;
 pub use client::{Client, ClientBuilder};
 pub use control::RestControl;
 pub use http::Method;
+pub use me::CurrentUser;
 pub use message::{SentPost, SentSms};
 pub use request::RequestBuilder;
 pub use response::Response;

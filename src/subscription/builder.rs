@@ -159,7 +159,9 @@ impl SubscriptionBuilder {
         StatusWatch::new(status.subscribe())
     }
 
-    /// Sets the transport of the events. Required.
+    /// Sets the transport of the events. Default: [`transport`](crate::transport)`::WebSocket`, which
+    /// is what RingCentral offers new apps; without the feature `websocket` there is no default, and
+    /// [`start`](Self::start) fails.
     pub fn transport(mut self, transport: impl Transport) -> Self {
         self.transport = Some(Arc::new(transport));
         self
@@ -363,7 +365,8 @@ impl SubscriptionBuilder {
     /// Dropping the future leaves no orphan: a subscription that was created meanwhile is deleted in the background.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for invalid settings; [`ErrorKind::TransportRefused`] or [`ErrorKind::Permission`] when
+    /// [`ErrorKind::Config`] for invalid settings, or without a [`transport`](Self::transport) if the feature
+    /// `websocket` is off; [`ErrorKind::TransportRefused`] or [`ErrorKind::Permission`] when
     /// the service refuses; the message names the remedy; [`ErrorKind::Timeout`] when transient errors last longer than
     /// [`start_within`](Self::start_within); [`ErrorKind::Store`] when the [`checkpoint`](Self::checkpoint) cannot be
     /// read, or the first position cannot be stored; [`ErrorKind::Busy`] when another subscription uses it.
@@ -410,9 +413,12 @@ impl SubscriptionBuilder {
         Instant::now() + self.settings.start_within.min(Self::LONGEST_BOUND)
     }
 
-    /// Continues from the checkpoint. The load counts towards the start's time limit.
+    /// Adds the default transport, and continues from the checkpoint. The load counts towards the start's time limit.
     async fn restored(mut self) -> Result<Self> {
         let began = Instant::now();
+        if self.transport.is_none() {
+            self.transport = Some(default_transport()?);
+        }
         if let Some(checkpoint) = &self.checkpoint {
             if self.adopt.is_some() || self.resume.is_some() {
                 return Err(Error::config("a checkpoint contains the position: give no token or id in addition"));
@@ -460,9 +466,6 @@ impl SubscriptionBuilder {
     }
 
     fn check(self, bindings: Vec<(Option<TransportBinding>, Arc<dyn Transport>)>) -> Result<Setup> {
-        if self.transport.is_none() {
-            return Err(Error::config("a subscription needs a transport"));
-        }
         if self.filters.is_empty() {
             return Err(Error::config("a subscription needs at least one event filter"));
         }
@@ -547,6 +550,20 @@ impl SubscriptionBuilder {
         self.clock = clock;
         self
     }
+}
+
+/// Never another transport than WebSocket: what is built in must not change what a program does.
+#[cfg(feature = "websocket")]
+fn default_transport() -> Result<Arc<dyn Transport>> {
+    Ok(Arc::new(crate::transport::WebSocket::builder().build()?))
+}
+
+#[cfg(not(feature = "websocket"))]
+fn default_transport() -> Result<Arc<dyn Transport>> {
+    Err(Error::config(
+        "no transport is set, and the default, WebSocket, needs the feature `websocket` of ringcentral-events: \
+         enable it, or set another one with `transport`",
+    ))
 }
 
 /// Waits for the creation, and stores the first position.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crate::support::agent::*;
 use fastrand::Rng;
-use futures_util::StreamExt as _;
 use ringcentral_events::agent::auth::CxOneTokens;
 use ringcentral_events::agent::{AgentDelivery, AgentOrigin, AgentSession, Desk, EndSession};
 use ringcentral_events::policy::BackoffPolicy;

@@ -27,7 +27,6 @@ async fn start(sandbox: &Sandbox, poll_after: Duration) -> Subscription {
 }
 
 async fn next(subscription: &mut Subscription) -> Delivery {
-    use futures_util::StreamExt as _;
     soon(subscription.next()).await.unwrap().unwrap()
 }
 

@@ -2,7 +2,6 @@
 //! P5. `conformance_rows` has the table of all rows and their tests.
 
 use crate::support::subscribing::*;
-use futures_util::StreamExt as _;
 use ringcentral_events::{Delivery, ErrorKind, GapCause, OnDrop, Phase, ResumeToken, SubscriptionId};
 use ringcentral_sandbox::{Behavior, Encryption, Fault, Operation, Recorded, Sandbox, Service, Target, TimeFormat};
 

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use crate::support::subscribing::*;
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use ringcentral_events::auth::{MemoryTokenStore, StoredTokens, TokenStore};
 use ringcentral_events::rest::{Client, Method};

@@ -11,6 +11,7 @@ mod conformance_lifecycle;
 mod conformance_rows;
 #[cfg(feature = "pubnub")]
 mod conformance_stream;
+mod first_steps;
 #[cfg(feature = "pubnub")]
 mod flood;
 #[cfg(all(feature = "pubnub", feature = "websocket"))]

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
 use ringcentral_events::catch_up::{CatchUp, Found, SyncPage, SyncRequest, SyncToken};
 use ringcentral_events::control::{
     ControlPlane, CreateSubscription, Cursor, Deletion, DeliveryModeRequest, SubscriptionInfo,

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use futures_util::StreamExt as _;
 use ringcentral_events::Error;
 use ringcentral_events::agent::{AgentDelivery, AgentEvents, AgentNotification, AgentSession, AgentSessionBuilder};
 use ringcentral_events::auth::{AccessToken, StaticToken, TokenProvider};

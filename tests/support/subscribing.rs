@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 
-use futures_util::StreamExt as _;
 use ringcentral_events::policy::BackoffPolicy;
 use ringcentral_events::rest::Client;
 use ringcentral_events::transport::Transport;

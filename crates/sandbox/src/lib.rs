@@ -165,7 +165,7 @@ use self::servers::Cut;
 use self::shared::Shared;
 use self::state::{Due, State};
 use ringcentral_events::Secret;
-use ringcentral_events::SubscriptionId;
+use ringcentral_events::{Client, OAuth, SubscriptionId};
 use ringcentral_events::{Error, ErrorKind, Result};
 
 /// A running emulator. See the [module](self).
@@ -267,6 +267,19 @@ impl Sandbox {
     #[must_use]
     pub fn gateway_url(&self) -> &str {
         &self.gateway_url
+    }
+
+    /// A client that is logged in to this sandbox as its user, with the defaults. It logs in with its
+    /// first call; each call of `client` is another login.
+    ///
+    /// Events come over a WebSocket. For PubNub, set the origin:
+    /// `PubNub::builder().origin(sandbox.pubnub_origin())`.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub fn client(&self) -> Result<Client> {
+        let oauth = OAuth::jwt(self.client_id(), self.jwt()).client_secret(self.client_secret());
+        Client::builder(oauth.server(self.base_url()).build()?).build()
     }
 
     /// The confidential app's client id.

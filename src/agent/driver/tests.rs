@@ -245,8 +245,6 @@ async fn a_slow_clock_does_not_put_a_gaps_end_before_its_beginning() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_after_another_one_knows_up_to_when_events_were_delivered() {
-    use futures_util::StreamExt as _;
-
     let base = SystemTime::UNIX_EPOCH + Duration::from_secs(784_108_800);
     // How many answers of the first stream are read, and where the second one's gap begins.
     for (read, seconds) in [(2, 1), (1, 0)] {

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::FutureExt as _;
 use ringcentral_events::{
     AckMode, Checkpoint, ErrorKind, FileCheckpoint, OnDrop, RedbCheckpoints, Subscription, System,
 };

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::FutureExt as _;
 use ringcentral_events::agent::{AgentDelivery, AgentOrigin, AgentSession, EndSession, OnLost};
 use ringcentral_events::auth::{AccessToken, TokenProvider};
 use ringcentral_events::transport::{Poll, PubNub, Transport, TransportKind, WebSocket};
