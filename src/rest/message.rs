@@ -1,7 +1,7 @@
 //! Messages sent by a bot.
 
 use http::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::client::Client;
@@ -39,6 +39,20 @@ pub struct SentPost {
     pub creation_time: Option<Timestamp>,
 }
 
+/// An adaptive card accepted by the service.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SentCard {
+    /// The card's id: that of the attachment of its post, and of a later change
+    /// (`PUT /team-messaging/v1/adaptive-cards/{cardId}`).
+    #[serde(deserialize_with = "text_or_number")]
+    pub id: String,
+    /// When it was accepted.
+    #[serde(default)]
+    pub creation_time: Option<Timestamp>,
+}
+
 impl Client {
     /// Sends an SMS (`POST …/extension/~/sms`) from one of the user's numbers.
     ///
@@ -58,5 +72,32 @@ impl Client {
     pub async fn post_message(&self, chat_id: &str, text: &str) -> Result<SentPost> {
         let path = format!("/team-messaging/v1/chats/{}/posts", segment(chat_id)?);
         self.request(Method::POST, &path).json(&json!({ "text": text })).send().await?.json()
+    }
+
+    /// Posts an adaptive card to a chat (`POST /team-messaging/v1/chats/{chatId}/adaptive-cards`).
+    /// `card` is its JSON, with `"type": "AdaptiveCard"` and `"version": "1.3"`, the version that the
+    /// service supports.
+    ///
+    /// ```no_run
+    /// # async fn run(client: ringcentral_events::Client) -> ringcentral_events::Result<()> {
+    /// use serde_json::json;
+    ///
+    /// let card = json!({
+    ///     "type": "AdaptiveCard",
+    ///     "version": "1.3",
+    ///     "body": [{ "type": "TextBlock", "text": "Deployed." }],
+    ///     "actions": [{ "type": "Action.OpenUrl", "title": "Open", "url": "https://ci.example/7" }],
+    /// });
+    /// client.post_card("1200000001", &card).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`RequestBuilder::send`](super::RequestBuilder::send). Not retried if it is unclear
+    /// whether it was posted.
+    pub async fn post_card(&self, chat_id: &str, card: &impl Serialize) -> Result<SentCard> {
+        let path = format!("/team-messaging/v1/chats/{}/adaptive-cards", segment(chat_id)?);
+        self.request(Method::POST, &path).json(card).send().await?.json()
     }
 }

@@ -13,6 +13,6 @@ pub use client::{Client, ClientBuilder};
 pub use control::RestControl;
 pub use http::Method;
 pub use me::CurrentUser;
-pub use message::{SentPost, SentSms};
+pub use message::{SentCard, SentPost, SentSms};
 pub use request::RequestBuilder;
 pub use response::Response;

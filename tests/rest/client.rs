@@ -342,7 +342,7 @@ async fn a_success_without_json_is_ambiguous_and_quotes_nothing() {
 }
 
 #[tokio::test]
-async fn a_bot_sends_an_sms_and_a_post() {
+async fn a_bot_sends_an_sms_a_post_and_a_card() {
     let server = always(Reply::new(
         200,
         r#"{"id":402853446008,"messageStatus":"Queued","creationTime":"2024-05-06T07:08:09Z"}"#,
@@ -353,6 +353,8 @@ async fn a_bot_sends_an_sms_and_a_post() {
     assert_eq!((sms.id.as_str(), sms.message_status.as_deref()), ("402853446008", Some("Queued")));
     let post = client.post_message("12/../3", "hello").await.unwrap();
     assert_eq!(post.id, "402853446008");
+    let card = serde_json::json!({ "type": "AdaptiveCard", "version": "1.3", "body": [] });
+    assert_eq!(client.post_card("7", &card).await.unwrap().id, "402853446008");
     let bodies: Vec<serde_json::Value> =
         server.seen().iter().map(|seen| serde_json::from_str(&seen.body).unwrap()).collect();
     assert_eq!(
@@ -360,11 +362,16 @@ async fn a_bot_sends_an_sms_and_a_post() {
         [
             serde_json::json!({"from":{"phoneNumber":"+16505550100"},"to":[{"phoneNumber":"+16505550101"}],"text":"hi"}),
             serde_json::json!({"text":"hello"}),
+            card,
         ]
     );
     assert_eq!(
         server.lines(),
-        ["POST /restapi/v1.0/account/~/extension/~/sms", "POST /team-messaging/v1/chats/12%2F..%2F3/posts"]
+        [
+            "POST /restapi/v1.0/account/~/extension/~/sms",
+            "POST /team-messaging/v1/chats/12%2F..%2F3/posts",
+            "POST /team-messaging/v1/chats/7/adaptive-cards",
+        ]
     );
 }
 

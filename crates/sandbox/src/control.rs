@@ -104,6 +104,7 @@ fn route(state: &mut State, call: &Call) -> Answer {
 fn command(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Result<(), Bad> {
     match (method, rest) {
         ("DELETE", ["requests"]) => state.ctx.log.clear(),
+        ("POST", ["stubs"]) => stub(state, read(call)?)?,
         ("POST", ["publish"]) => publish(state, read(call)?)?,
         ("DELETE", ["faults", id]) => state.ctx.faults.clear(fault_id(id)?),
         ("DELETE", ["faults"]) => state.ctx.faults.clear_all(),
@@ -127,6 +128,28 @@ fn command(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Resul
         _ => return Err(Bad(StatusCode::NOT_FOUND, "unknown control call".into())),
     }
     Ok(())
+}
+
+fn stub(state: &mut State, asked: Stub) -> Result<(), Bad> {
+    let method = asked.method.parse().map_err(Bad::request)?;
+    let status = StatusCode::from_u16(asked.status).map_err(Bad::request)?;
+    state.stubs.add(method, &asked.path, status, asked.body);
+    Ok(())
+}
+
+/// A stubbed call.
+#[derive(Deserialize)]
+struct Stub {
+    method: String,
+    path: String,
+    #[serde(default = "success")]
+    status: u16,
+    #[serde(default)]
+    body: Value,
+}
+
+fn success() -> u16 {
+    200
 }
 
 fn agents(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Answer {

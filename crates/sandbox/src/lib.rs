@@ -80,6 +80,7 @@
 //! | `POST /_sandbox/publish` | `subscription` and one of `data` (text of `d`), `envelope` (text of the envelope), `encrypt` (plain text, with `key` or the subscription's) |
 //! | `POST /_sandbox/faults` | `{"target":…,"fault":{"kind":…}}`, below; answers `id` |
 //! | `GET`, `DELETE /_sandbox/faults/{id}`, `DELETE /_sandbox/faults` | hits; clears one, clears all |
+//! | `POST /_sandbox/stubs` | `{"method":"GET","path":"/restapi/…/{id}","status":200,"body":{…}}` answers such calls |
 //! | `POST /_sandbox/frames` | `{"text":"[…]","subscription":…}` sends a raw text frame, without `subscription` on every socket; answers `sockets` |
 //! | `POST /_sandbox/deliveries` | `{"kind":"duplicate"}`, `swap`, `lose` or `delay` with `ms`; `count` |
 //! | `POST /_sandbox/subscriptions/{id}/expire`, `…/forget` | |
@@ -134,6 +135,7 @@ mod servers;
 mod shared;
 mod socket;
 mod state;
+mod stubs;
 mod subscribe;
 mod subscriptions;
 mod view;
@@ -142,6 +144,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::StatusCode;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -554,6 +557,42 @@ impl Sandbox {
     /// open.
     pub fn blackhole_connections(&self, service: Service) {
         self.shared.update(|state| state.cut(service, Cut::Blackhole));
+    }
+
+    /// Answers a REST call that the sandbox does not know, or one that it does differently: from now
+    /// on, requests with this `method` and `path` get `status` and the JSON `body`
+    /// ([`Value::Null`](serde_json::Value::Null): no body).
+    ///
+    /// In `path`, `~` also stands for the user's ids, and a segment in braces for any one segment:
+    /// `/restapi/v1.0/account/~/extension/~/message-store/{id}/content/{part}`. A query is ignored.
+    /// The request needs a valid access token, is not rate limited, and is recorded:
+    /// [`requests_to`](Self::requests_to) with a [`Target::path`] has it, with its
+    /// [body](Recorded::json). Of two stubs for one call, the later one answers.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use ringcentral_events::rest::Method;
+    /// use ringcentral_sandbox::{Sandbox, Target};
+    /// use serde_json::json;
+    ///
+    /// let sandbox = Sandbox::start().await?;
+    /// let path = "/restapi/v1.0/account/~/extension/~/ring-out";
+    /// sandbox.stub(Method::POST, path, 200, json!({ "id": "1", "status": { "callStatus": "InProgress" } }))?;
+    /// let call = json!({ "to": { "phoneNumber": "+16505550100" } });
+    /// sandbox.client()?.request(Method::POST, path).json(&call).send().await?;
+    /// assert_eq!(sandbox.requests_to(Target::path(path))[0].json()?, call);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if `status` is not an HTTP status.
+    pub fn stub(&self, method: ::http::Method, path: &str, status: u16, body: serde_json::Value) -> Result<()> {
+        let status = StatusCode::from_u16(status)
+            .map_err(|error| Error::new(ErrorKind::Config, "a stub needs an HTTP status").with_source(error))?;
+        self.shared.update(|state| state.stubs.add(method, path, status, body));
+        Ok(())
     }
 
     /// The newest requests in the order they were read; [`SandboxBuilder::request_log`] sets their

@@ -4,7 +4,7 @@ use http::header::{DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::account::{a2p, calls, insights, message_sync, messages as store, people, send, team};
+use crate::account::{a2p, calls, cards, insights, message_sync, messages as store, people, send, team};
 use crate::budget::{Group, Spent};
 use crate::context::Context;
 use crate::filters::Outcome;
@@ -65,6 +65,9 @@ fn route(state: &mut State, call: &Call, path: &[&str], spent: &mut Option<Spent
         return ok(versions(state));
     }
     oauth::check(&mut state.oauth, &state.ctx, call)?;
+    if let Some(reply) = state.stubs.answer(&state.ctx.identity, call) {
+        return ok(reply);
+    }
     let (group, handler) = resource(state, method, path).ok_or_else(|| no_such(call))?;
     spend(state, group, spent)?;
     handler(state, call, path)
@@ -126,6 +129,18 @@ fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handle
         }
         ("DELETE", ["team-messaging", "v1", "chats", _, "posts", _]) => {
             (Medium, |s, _, p| team::delete_post(&mut s.account.team, &mut s.ctx, p[3], p[5]))
+        }
+        ("POST", ["team-messaging", "v1", "chats", _, "adaptive-cards"]) => {
+            (Medium, |s, c, p| cards::create(&mut s.account, &mut s.ctx, c, p[3]))
+        }
+        ("GET", ["team-messaging", "v1", "adaptive-cards", _]) => {
+            (Medium, |s, _, p| ok_or_refused(cards::get(&s.account.cards, p[3])))
+        }
+        ("PUT", ["team-messaging", "v1", "adaptive-cards", _]) => {
+            (Medium, |s, c, p| ok_or_refused(cards::update(&mut s.account.cards, &mut s.ctx, c, p[3])))
+        }
+        ("DELETE", ["team-messaging", "v1", "adaptive-cards", _]) => {
+            (Medium, |s, _, p| ok_or_refused(cards::delete(&mut s.account.cards, p[3])))
         }
         ("GET", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
             (Heavy, |s, c, p| ok_or_refused(team::list_posts(&s.account.team, &s.ctx, c, p[4], None)))

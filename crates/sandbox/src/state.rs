@@ -21,6 +21,7 @@ use crate::pubnub::{ChannelId, Payload, PubNub};
 use crate::random::uuid;
 use crate::requests::Service;
 use crate::servers::{Cut, Servers};
+use crate::stubs::Stubs;
 use crate::subscriptions::{self, Change, Subscription, Subscriptions};
 
 /// A delayed action that concerns several services.
@@ -48,6 +49,7 @@ pub(crate) struct State {
     pub(crate) center: Center,
     pub(crate) digital: Channels,
     pub(crate) servers: Servers,
+    pub(crate) stubs: Stubs,
     timers: Timers<Due>,
     /// Messages that a swap fault holds until the next one of their channel.
     held_back: Vec<(ChannelId, String)>,
@@ -66,6 +68,7 @@ impl State {
             center,
             digital: Channels::default(),
             servers: Servers::default(),
+            stubs: Stubs::default(),
             timers: Timers::default(),
             held_back: Vec::new(),
         }

@@ -5,6 +5,7 @@
 
 pub(super) mod a2p;
 pub(super) mod calls;
+pub(super) mod cards;
 mod fixtures;
 pub(super) mod insights;
 pub(super) mod message_sync;
@@ -30,6 +31,7 @@ const KEPT: usize = 10_000;
 pub(super) struct Account {
     pub(crate) messages: messages::Messages,
     pub(crate) calls: calls::Calls,
+    pub(crate) cards: cards::Cards,
     pub(crate) team: team::Team,
     pub(crate) people: people::People,
     pub(crate) a2p: a2p::A2p,

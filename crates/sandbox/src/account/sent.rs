@@ -10,7 +10,7 @@ pub struct SentMessage {
     pub kind: SentKind,
     /// Phone numbers, extension numbers or ids; the chat for a post.
     pub to: Vec<String>,
-    /// Its text.
+    /// Its text; for a card, its JSON.
     pub text: String,
     /// The assigned id.
     pub id: String,
@@ -31,4 +31,6 @@ pub enum SentKind {
     Pager,
     /// `POST …/chats/{id}/posts`.
     Post,
+    /// `POST …/chats/{id}/adaptive-cards`.
+    Card,
 }

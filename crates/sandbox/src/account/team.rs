@@ -99,6 +99,23 @@ impl Team {
         (record, event)
     }
 
+    /// Adds the post that shows an adaptive card.
+    pub(crate) fn add_card_post(
+        &mut self,
+        ctx: &mut Context,
+        chat_id: &str,
+        creator_id: &str,
+        card_id: &str,
+    ) -> DomainEvent {
+        let (mut record, _) = self.add_post(ctx, chat_id, creator_id, "");
+        record["text"] = Value::Null;
+        record["attachments"] = json!([{ "id": card_id, "type": "AdaptiveCard" }]);
+        if let Some((_, post)) = self.posts.back_mut() {
+            *post = record.clone();
+        }
+        event_of(ctx, POSTS, &record, "PostAdded")
+    }
+
     /// Adds a reply to a post; the first reply starts a thread. Returns no events if the post
     /// does not exist.
     pub(crate) fn reply_to_post(

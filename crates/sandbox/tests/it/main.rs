@@ -22,6 +22,7 @@ mod gateway_recovery;
 mod gateway_requests;
 mod load;
 mod oauth;
+mod own_calls;
 mod pubnub;
 mod subscriptions;
 
