@@ -1,27 +1,33 @@
 //! Shows an agent's state, phone and contacts as they change.
 //!
-//! `cargo run --example agent_desktop --features agent` needs no account: the sandbox simulates a
-//! call that arrives, is held, resumed and ended, and drops one answer in the middle. With
-//! `CXONE_CLIENT_ID`, `CXONE_CLIENT_SECRET`, `CXONE_KEY_ID`, `CXONE_KEY_SECRET` and `CXONE_PHONE`
-//! set (and `CXONE_ISSUER` for another login server) it follows that agent until Ctrl-C.
+//! ```text
+//! cargo run --example agent_desktop --features agent
+//! ```
+//!
+//! Needs no account: the sandbox simulates a call that arrives, is held, resumed and ended, and drops
+//! one answer in the middle. With `CXONE_CLIENT_ID`, `CXONE_CLIENT_SECRET`, `CXONE_KEY_ID`,
+//! `CXONE_KEY_SECRET` and `CXONE_PHONE` set (and `CXONE_ISSUER` for another login server) it follows
+//! that agent until Ctrl-C.
 
-use std::error::Error;
-use std::io::Write as _;
-use std::time::Duration;
-use std::{env, io};
+#[path = "support/agent.rs"]
+mod agent;
 
-use ringcentral_events::agent::auth::CxOneTokens;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use agent::{Failure, SOON, cli};
 use ringcentral_events::agent::{
-    AgentDelivery, AgentEvent, AgentNotification, AgentOrigin, AgentSession, AgentSessionBuilder, ContactStatus, Desk,
-    EndSession,
+    AgentDelivery, AgentEvent, AgentNotification, AgentOrigin, AgentSession, ContactStatus, Desk, EndSession,
 };
 use ringcentral_sandbox::agent::{ContactCenter, ContactStep};
 use ringcentral_sandbox::{Fault, Operation, Sandbox};
 
-type Failure = Box<dyn Error + Send + Sync>;
+const USAGE: &str = "usage: agent_desktop
 
-/// Far beyond any delay on loopback.
-const SOON: Duration = Duration::from_secs(30);
+Shows an agent's state, phone and contacts as they change, until Ctrl-C.
+Account: CXONE_CLIENT_ID, CXONE_CLIENT_SECRET, CXONE_KEY_ID, CXONE_KEY_SECRET and
+CXONE_PHONE (and CXONE_ISSUER for another login server); without them the sandbox,
+which simulates one call and ends.";
 
 /// The outcome to check when the sandbox simulates the call.
 #[derive(Default)]
@@ -31,25 +37,6 @@ struct Seen {
     ended: bool,
     gaps: u32,
     one_shots: u32,
-}
-
-#[tokio::main]
-async fn main() -> Result<(), Failure> {
-    match account()? {
-        Some(session) => run(session.start().await?, false).await.map(drop),
-        None => {
-            let sandbox = Sandbox::start().await?;
-            let center = sandbox.contact_center();
-            let ((client, secret), (key, key_secret)) = (center.client(), center.access_key());
-            let tokens = CxOneTokens::builder(&client, secret, key, key_secret).issuer(center.url()).build()?;
-            let session = AgentSession::builder(tokens).phone_number("+12055550100").start().await?;
-            let (seen, ()) = tokio::try_join!(run(session, true), play(&sandbox, &center))?;
-            if !(seen.arrived && seen.held && seen.ended && seen.gaps == 1 && seen.one_shots == 2) {
-                return Err("the program did not see the whole call".into());
-            }
-            say("done", "a call arrived, was held and ended, and one dropped answer was a gap")
-        }
-    }
 }
 
 /// The platform's side: a call, and a dropped answer.
@@ -85,31 +72,18 @@ async fn play(sandbox: &Sandbox, center: &ContactCenter) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The account from the environment, if there is one.
-fn account() -> Result<Option<AgentSessionBuilder>, Failure> {
-    let Ok(client) = env::var("CXONE_CLIENT_ID") else { return Ok(None) };
-    let var = |name| env::var(name).map_err(|_| format!("{name} is not set"));
-    let mut tokens =
-        CxOneTokens::builder(&client, var("CXONE_CLIENT_SECRET")?, var("CXONE_KEY_ID")?, var("CXONE_KEY_SECRET")?);
-    if let Ok(issuer) = env::var("CXONE_ISSUER") {
-        tokens = tokens.issuer(issuer);
-    }
-    Ok(Some(AgentSession::builder(tokens.build()?).phone_number(var("CXONE_PHONE")?)))
-}
-
 /// Runs until the session ends, by Ctrl-C or, with `one_call`, by the end of a call.
 async fn run(session: AgentSession, one_call: bool) -> Result<Seen, Failure> {
     let mut events = session.events()?;
     let (mut desk, mut seen) = (Desk::new(), Seen::default());
     session.set_available().await?;
-    let interrupted = tokio::signal::ctrl_c();
+    let interrupted = cli::stop_signal()?;
     tokio::pin!(interrupted);
     let mut is_ending = false;
     loop {
         let delivery = tokio::select! {
             delivery = events.next() => delivery,
-            pressed = &mut interrupted, if !is_ending => {
-                pressed?;
+            () = &mut interrupted, if !is_ending => {
                 is_ending = true;
                 session.end(EndSession::new().force_logoff(true)).await?;
                 continue;
@@ -184,5 +158,25 @@ fn event(notification: &AgentNotification, desk: &Desk, seen: &mut Seen) -> Resu
 }
 
 fn say(what: &str, text: &str) -> Result<(), Failure> {
-    Ok(writeln!(io::stdout(), "{what:<12} {text}")?)
+    Ok(writeln!(io::stdout(), "{what:<12} {}", cli::printable(text))?)
+}
+
+/// The account's agent, or the sandbox's with one call.
+async fn show() -> Result<(), Failure> {
+    if let Some(session) = agent::account()? {
+        return run(session.start().await?, false).await.map(drop);
+    }
+    let sandbox = Sandbox::start().await?;
+    let center = sandbox.contact_center();
+    let session = agent::emulated(&center)?.start().await?;
+    let (seen, ()) = tokio::try_join!(run(session, true), play(&sandbox, &center))?;
+    if !(seen.arrived && seen.held && seen.ended && seen.gaps == 1 && seen.one_shots == 2) {
+        return Err("the program did not see the whole call".into());
+    }
+    say("done", "a call arrived, was held and ended, and one dropped answer was a gap")
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    cli::main(USAGE, (), |(), _, _| Ok(false), async |()| show().await).await
 }

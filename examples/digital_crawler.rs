@@ -8,19 +8,23 @@
 //! forgeries; exits with 1 if the source breaks a rule. With `--stay` it serves the Send API until
 //! its input ends, and prints the requests.
 
-use std::error::Error;
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use cli::{Failure, Misuse};
+use lexopt::{Parser, ValueExt as _};
 use ringcentral_events::digital::CollectionName;
 use ringcentral_sandbox::Sandbox;
 use ringcentral_sandbox::digital::{DigitalBehavior, DigitalChannel, Run, Severity, SourceAt, WireForm, Write};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
-type Stop = Box<dyn Error + Send + Sync>;
-
 const USAGE: &str = "usage: digital_crawler URL [options]
+
+Crawls a source as Engage Digital does, and reports violations of the protocol.
   --runs N           how many runs (2)
   --reply TEXT       an agent answers the newest message, before the last run
   --delete           and deletes its answer again
@@ -34,7 +38,7 @@ const USAGE: &str = "usage: digital_crawler URL [options]
 
 #[derive(Default)]
 struct Args {
-    url: Option<String>,
+    source: Option<SourceAt>,
     runs: Option<u32>,
     reply: Option<String>,
     wire: Option<WireForm>,
@@ -46,26 +50,26 @@ struct Args {
     json: bool,
 }
 
-fn arguments() -> Result<Args, Stop> {
-    let mut read = Args::default();
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value\n{USAGE}"));
-        match arg.as_str() {
-            "--runs" => read.runs = Some(value()?.parse()?),
-            "--reply" => read.reply = Some(value()?),
-            "--wire" => read.wire = Some(serde_json::from_value(json!(value()?))?),
-            "--delete" => read.delete = true,
-            "--show" => read.show = Some(value()?),
-            "--check" => read.check = true,
-            "--undeclared" => read.undeclared = true,
-            "--stay" => read.stay = true,
-            "--json" => read.json = true,
-            url if !url.starts_with('-') && read.url.is_none() => read.url = Some(arg),
-            _ => return Err(USAGE.into()),
+fn option(args: &mut Args, name: &str, parser: &mut Parser) -> Result<bool, lexopt::Error> {
+    match name {
+        "--runs" => args.runs = Some(parser.value()?.parse()?),
+        "--reply" => args.reply = Some(parser.value()?.string()?),
+        "--wire" => {
+            let form = json!(parser.value()?.string()?);
+            args.wire = Some(serde_json::from_value(form).map_err(|error| format!("--wire: {error}"))?);
         }
+        "--delete" => args.delete = true,
+        "--show" => args.show = Some(parser.value()?.string()?),
+        "--check" => args.check = true,
+        "--undeclared" => args.undeclared = true,
+        "--stay" => args.stay = true,
+        "--json" => args.json = true,
+        url if !url.starts_with('-') && args.source.is_none() => {
+            args.source = Some(SourceAt::url(url).map_err(|error| cli::error_chain(&error))?);
+        }
+        _ => return Ok(false),
     }
-    Ok(read)
+    Ok(true)
 }
 
 /// Prints steps and counts violations.
@@ -76,7 +80,7 @@ struct Report {
 }
 
 impl Report {
-    fn print(&mut self, stage: &str, run: &Run) -> Result<(), Stop> {
+    fn print(&mut self, stage: &str, run: &Run) -> Result<(), Failure> {
         let mut out = std::io::stdout();
         for step in &run.steps {
             if self.json {
@@ -110,7 +114,7 @@ impl Report {
         Ok(())
     }
 
-    fn line(&self, kind: &str, mut line: serde_json::Value) -> Result<(), Stop> {
+    fn line(&self, kind: &str, mut line: serde_json::Value) -> Result<(), Failure> {
         let mut out = std::io::stdout();
         if self.json {
             line["type"] = json!(kind);
@@ -124,7 +128,7 @@ impl Report {
 }
 
 /// An agent replies to the newest message, and may delete the reply.
-async fn answer(channel: &DigitalChannel, report: &mut Report, text: &str, delete: bool) -> Result<(), Stop> {
+async fn answer(channel: &DigitalChannel, report: &mut Report, text: &str, delete: bool) -> Result<(), Failure> {
     let (collection, newest) = [CollectionName::Messages, CollectionName::PrivateMessages]
         .into_iter()
         .find_map(|collection| Some((collection, channel.contents(collection).into_iter().next_back()?)))
@@ -144,16 +148,16 @@ async fn answer(channel: &DigitalChannel, report: &mut Report, text: &str, delet
     Ok(())
 }
 
-async fn run() -> Result<bool, Stop> {
-    let args = arguments()?;
-    let url = args.url.as_deref().ok_or(USAGE)?;
-    let token = std::env::var("RC_DIGITAL_TOKEN").map_err(|_| USAGE)?;
+async fn run(args: Args) -> Result<(), Failure> {
+    let source = args.source.ok_or(Misuse("the URL of the source is missing"))?;
+    let token = std::env::var("RC_DIGITAL_TOKEN").ok().filter(|token| !token.is_empty());
+    let token = token.ok_or("RC_DIGITAL_TOKEN, the channel's API access token, is not set")?;
     let behavior = |behavior: &mut DigitalBehavior| {
         behavior.wire = args.wire.unwrap_or(behavior.wire);
         behavior.check_declared = !args.undeclared;
     };
     let sandbox = Sandbox::builder().behavior(|all| behavior(&mut all.digital)).start().await?;
-    let channel = sandbox.digital_channel(SourceAt::url(url)?, token)?;
+    let channel = sandbox.digital_channel(source, token)?;
     let mut report = Report { json: args.json, errors: 0, warnings: 0 };
     report.line("ready", json!({ "send_url": channel.send_url() }))?;
     let runs = args.runs.unwrap_or(2);
@@ -180,21 +184,13 @@ async fn run() -> Result<bool, Stop> {
     let contents = CollectionName::ALL.map(|name| (name.to_string(), json!(channel.contents(name).len())));
     let contents: serde_json::Map<_, _> = contents.into_iter().collect();
     report.line("end", json!({ "errors": report.errors, "warnings": report.warnings, "contents": contents }))?;
-    Ok(report.errors == 0)
+    match report.errors {
+        0 => Ok(()),
+        count => Err(format!("the source breaks {count} rules").into()),
+    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .init();
-    match run().await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(2)
-        }
-    }
+    cli::main(USAGE, Args::default(), option, run).await
 }

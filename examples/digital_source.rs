@@ -15,25 +15,27 @@
 //! cargo run --example digital_source -- --sandbox
 //! ```
 
-use std::error::Error;
+#[path = "support/digital.rs"]
+mod digital;
+
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
+use digital::{Args, Failure as Failed, cli};
 use ringcentral_events::digital::{
     Date, Failure, Format, MemoryFeed, Message, Messages, NewMessage, Source, SourceEndpoint, SourceOption, Thread,
     Threads, User,
 };
 use tokio::net::TcpListener;
 
-type Stop = Box<dyn Error + Send + Sync>;
-
 const USAGE: &str = "usage: digital_source [--port N] [--sandbox]
+
+Serves a small forum for Engage Digital (RingCX Digital).
   --port N           port on 127.0.0.1 (0: any free one)
-  --sandbox          the sandbox crawls the forum
+  --sandbox          the sandbox crawls the forum, and the program ends
   RC_DIGITAL_TOKEN   the channel's API access token; not with --sandbox";
 /// The actions on a visible message, and on a hidden one.
 const SHOWN: [&str; 5] = ["show", "reply", "delete", "unpublish", "spam"];
@@ -136,42 +138,15 @@ fn source(forum: &Arc<Forum>) -> ringcentral_events::Result<Source> {
         .build()
 }
 
-/// The command line.
-struct Args {
-    port: u16,
-    sandbox: bool,
-}
-
-fn arguments() -> Result<Args, Stop> {
-    let mut read = Args { port: 0, sandbox: false };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--port" => read.port = args.next().ok_or(USAGE)?.parse()?,
-            "--sandbox" => read.sandbox = true,
-            _ => return Err(USAGE.into()),
-        }
-    }
-    Ok(read)
-}
-
-async fn run() -> Result<(), Stop> {
-    let args = arguments()?;
+async fn run(args: Args) -> Result<(), Failed> {
     let forum = Forum::new();
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, args.port))).await?;
-    let url = format!("http://{}/", listener.local_addr()?);
+    let (listener, url) = digital::listen(args.port).await?;
     if args.sandbox {
         return in_sandbox(&forum, listener, &url).await;
     }
-    let token = std::env::var("RC_DIGITAL_TOKEN").map_err(|_| USAGE)?;
-    let endpoint = SourceEndpoint::builder(source(&forum)?, token).build()?;
+    let endpoint = SourceEndpoint::builder(source(&forum)?, digital::token()?).build()?;
+    let stop = cli::stop_signal()?;
     writeln!(std::io::stdout(), "ready            {url}")?;
-    // If signals are unavailable, the system ends the process.
-    let stop = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
     let router = Router::new().route_service("/", endpoint);
     axum::serve(listener, router).with_graceful_shutdown(stop).await?;
     Ok(())
@@ -179,7 +154,7 @@ async fn run() -> Result<(), Stop> {
 
 /// Lets the sandbox crawl the forum: two runs with agents' writes between them, and all of its
 /// checks. An error if there is any violation.
-async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Result<(), Stop> {
+async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Result<(), Failed> {
     use ringcentral_events::digital::{CollectionName, SendApi};
     use ringcentral_sandbox::Sandbox;
     use ringcentral_sandbox::digital::{Run, SourceAt, Write};
@@ -244,17 +219,7 @@ async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Res
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .init();
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::main(USAGE, Args::default(), digital::option, run).await
 }
 
 #[cfg(test)]

@@ -2,34 +2,38 @@
 //!
 //! ```text
 //! cargo run --example hybrid_fallback
-//! cargo run --example hybrid_fallback -- --transport websocket
+//! cargo run --example hybrid_fallback -- --transport pubnub
 //! ```
 //!
 //! Without an account: it starts the sandbox, stops push and restarts it, and ends. With
-//! `RC_SERVER_URL`, `RC_APP_CLIENT_ID`, `RC_APP_CLIENT_SECRET` and `RC_USER_JWT` set (and
+//! `RC_APP_CLIENT_ID`, `RC_APP_CLIENT_SECRET`, `RC_USER_JWT` and `RC_SERVER_URL` set (and
 //! `RC_PUBNUB_ORIGIN` for another PubNub server) it follows that server until Ctrl-C.
 
 mod support;
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringcentral_events::transport::{Transport, TransportKind, WebSocket};
+use lexopt::{Parser, ValueExt as _};
+use ringcentral_events::transport::{Transport, TransportKind};
 use ringcentral_events::{
     Delivery, Event, EventFilter, Notification, Origin, Phase, Status, StatusWatch, Subscription, catch_up,
 };
 use ringcentral_sandbox::{Fixture, Operation, Sandbox, Service};
-use support::tasks::{Tasks, held};
-use support::{LAST_WORDS, Server, Stop, error_chain, printable, stop_signal};
+use support::tasks::held;
+use support::{Failure, LAST_WORDS, Server, Stop, cli, printable, stop_signal};
 use tokio::time::timeout;
 
-type Failure = Box<dyn Error + Send + Sync>;
+const USAGE: &str = "usage: hybrid_fallback [--transport websocket|pubnub] [--poll-after SECS]
 
-const USAGE: &str = "usage: hybrid_fallback [--transport pubnub|websocket] [--poll-after SECS]";
+Follows text messages, and polls while push is down.
+  --transport NAME   websocket (the default) or pubnub
+  --poll-after SECS  how long push may be down before polls replace it (2)
+Login: RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET, RC_USER_JWT and RC_SERVER_URL;
+without them the sandbox, an emulator of the service, with an outage.";
 /// Timeout of a step of the script.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -39,19 +43,15 @@ struct Asked {
     poll_after: Duration,
 }
 
-fn read(mut args: impl Iterator<Item = String>) -> Result<Option<Asked>, Failure> {
-    // Short for the demonstration; the crate's default is 20 s.
-    let mut asked = Asked { transport: TransportKind::PubNub, poll_after: Duration::from_secs(2) };
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value; {USAGE}"));
-        match arg.as_str() {
-            "--transport" => asked.transport = value()?.parse()?,
-            "--poll-after" => asked.poll_after = Duration::from_secs(value()?.parse()?),
-            "--help" | "-h" => return Ok(None),
-            _ => return Err(format!("{} is not an option; {USAGE}", printable(&arg)).into()),
+fn option(asked: &mut Asked, name: &str, parser: &mut Parser) -> Result<bool, lexopt::Error> {
+    match name {
+        "--transport" => {
+            asked.transport = cli::transport(parser, &[TransportKind::WebSocket, TransportKind::PubNub])?;
         }
+        "--poll-after" => asked.poll_after = Duration::from_secs(parser.value()?.parse()?),
+        _ => return Ok(false),
     }
-    Ok(Some(asked))
+    Ok(true)
 }
 
 /// One line per event.
@@ -195,16 +195,6 @@ async fn script(app: &mut App, sandbox: &Sandbox, push: Service) -> Result<(), F
     app.until("the third message", |app| app.texts.len() == 3).await
 }
 
-fn transport(asked: &Asked, server: &Server) -> Result<(Arc<dyn Transport>, Tasks), Failure> {
-    let transport: Arc<dyn Transport> = match asked.transport {
-        TransportKind::PubNub => Arc::new(server.pubnub()?),
-        TransportKind::WebSocket => Arc::new(WebSocket::builder().build()?),
-        other => return Err(format!("{other} is not a transport of this program; {USAGE}").into()),
-    };
-    let (mut transports, tasks) = held(vec![transport]);
-    Ok((transports.remove(0), tasks))
-}
-
 /// Runs `run` with an app until it is done or stopped, and waits until nothing is left at the
 /// service. Returns the received texts.
 async fn with_app<R>(
@@ -216,7 +206,8 @@ async fn with_app<R>(
 where
     R: AsyncFnOnce(&mut App) -> Result<(), Failure>,
 {
-    let (transport, tasks) = transport(asked, server)?;
+    let (mut transports, tasks) = held(vec![server.transport(asked.transport)?]);
+    let transport = transports.remove(0);
     let outcome = match stop.grace(App::start(asked, server, transport)).await {
         Some(Ok(mut app)) => {
             let outcome = tokio::select! {
@@ -260,25 +251,16 @@ async fn online(asked: &Asked, server: &Server, stop: &Stop) -> Result<(), Failu
     with_app(asked, server, stop, follow).await.map(drop)
 }
 
-async fn run() -> Result<(), Failure> {
-    let Some(asked) = read(std::env::args().skip(1))? else {
-        return Ok(writeln!(std::io::stdout().lock(), "{USAGE}")?);
-    };
-    let stop = Stop::when(stop_signal()?, std::future::pending());
-    match Server::from_env()? {
-        Some(server) => online(&asked, &server, &stop).await,
-        None => offline(&asked, &stop).await,
-    }
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    support::log_to_stderr();
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("hybrid_fallback: {}", printable(&error_chain(&*error)));
-            ExitCode::FAILURE
+    // Short for the demonstration; the crate's default is 20 s.
+    let asked = Asked { transport: TransportKind::WebSocket, poll_after: Duration::from_secs(2) };
+    cli::main(USAGE, asked, option, async |asked| {
+        let stop = Stop::when(stop_signal()?, std::future::pending());
+        match Server::from_env() {
+            Some(server) => online(&asked, &server, &stop).await,
+            None => offline(&asked, &stop).await,
         }
-    }
+    })
+    .await
 }

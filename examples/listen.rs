@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! cargo run --example listen
-//! cargo run --example listen -- --transport websocket
+//! cargo run --example listen -- --transport pubnub
 //! cargo run --example listen -- --transport websocket,pubnub,poll
 //! cargo run --example listen -- --filter /restapi/v1.0/account/~/extension/~/presence --format json
 //! ```
 //!
-//! With `RC_SERVER_URL`, `RC_APP_CLIENT_ID`, `RC_APP_CLIENT_SECRET` and `RC_USER_JWT` set (and
+//! With `RC_APP_CLIENT_ID`, `RC_APP_CLIENT_SECRET`, `RC_USER_JWT` and `RC_SERVER_URL` set (and
 //! `RC_PUBNUB_ORIGIN` for another PubNub server) it connects there; without them it starts the
-//! sandbox and triggers some events.
+//! sandbox and triggers some events. With `--tokens FILE` the login is used again by the next run.
 //!
 //! It ends at the end of standard input, on Ctrl-C or SIGTERM; with `</dev/null` as soon as it is
 //! ready (within 10 s; a signal ends it immediately). Then it deletes its subscriptions, including
@@ -48,7 +48,7 @@ use arguments::{Arguments, Asked, Mistake, USAGE};
 use lines::{Format, Line};
 use offline::Emulator;
 use output::Output;
-use ringcentral_events::transport::{Poll, Transport, TransportKind, WebSocket};
+use ringcentral_events::transport::{Transport, TransportKind};
 use ringcentral_events::{
     Client, Delivery, Error, ErrorKind, FileCheckpoint, Phase, Result, ShutdownHandle, StatusWatch, Subscription,
     SubscriptionId, catch_up,
@@ -156,15 +156,6 @@ struct Started {
     aborted: bool,
 }
 
-fn transport(kind: TransportKind, server: &Server) -> Result<Arc<dyn Transport>> {
-    match kind {
-        TransportKind::PubNub => Ok(Arc::new(server.pubnub()?)),
-        TransportKind::WebSocket => Ok(Arc::new(WebSocket::builder().build()?)),
-        TransportKind::Poll => Ok(Arc::new(Poll::new())),
-        other => Err(Error::new(ErrorKind::Config, format!("{other} is not a transport of this program"))),
-    }
-}
-
 /// Creates all subscriptions, on one client and the same transports, until one fails.
 async fn subscribe(asked: &Arguments, client: &Client, transports: &[Arc<dyn Transport>], stop: &Stop) -> Started {
     let mut started = Started { subscriptions: Vec::new(), failure: None, aborted: false };
@@ -210,7 +201,7 @@ async fn listen(
     stop: &Stop,
 ) -> Result<bool> {
     let client = server.client_keeping(tokens.as_deref())?;
-    let transports = asked.transports.iter().map(|kind| transport(*kind, server)).collect::<Result<_>>()?;
+    let transports = asked.transports.iter().map(|kind| server.transport(*kind)).collect::<Result<_>>()?;
     let (transports, tasks) = held(transports);
     let Started { subscriptions, failure, aborted } = subscribe(asked, &client, &transports, stop).await;
     // The subscriptions' tasks hold them from now on.
@@ -312,7 +303,7 @@ async fn run(asked: &Arguments, printer: &Printer) -> Result<bool> {
     let signal = support::stop_signal()
         .map_err(|error| Error::new(ErrorKind::Config, "failed to listen for signals").with_source(error))?;
     let stop = Stop::when(signal, end_of_input());
-    match Server::from_env().map_err(|message| Error::new(ErrorKind::Config, message))? {
+    match Server::from_env() {
         Some(server) => listen(asked, &server, asked.tokens(), printer, || (), &stop).await,
         None => {
             let emulator = Emulator::start().await?;

@@ -2,38 +2,40 @@
 //!
 //! ```text
 //! cargo run --example message_bot
+//! cargo run --example message_bot -- --transport pubnub
 //! ```
 //!
 //! Without an account: it starts the sandbox, demonstrates everything that can happen to a bot, and
-//! ends. With `--keep-running` it continues, for messages sent by hand. With `RC_SERVER_URL`,
-//! `RC_APP_CLIENT_ID`, `RC_APP_CLIENT_SECRET` and `RC_USER_JWT` set (and `RC_PUBNUB_ORIGIN` for
-//! another PubNub server) the same bot serves that server until Ctrl-C.
+//! ends. With `--keep-running` it continues, for messages sent by hand. With `RC_APP_CLIENT_ID`,
+//! `RC_APP_CLIENT_SECRET`, `RC_USER_JWT` and `RC_SERVER_URL` set (and `RC_PUBNUB_ORIGIN` for another
+//! PubNub server) the same bot serves that server until Ctrl-C.
 //!
 //! `RUST_LOG=ringcentral_events=debug` shows the crate's actions.
 
+#[path = "support/screen.rs"]
+mod screen;
 mod support;
 
-use std::error::Error;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ringcentral_events::event::{ChatId, Message, PersonId, Post};
-use ringcentral_events::rest::Method;
-use ringcentral_events::transport::Transport;
-use ringcentral_events::{
-    Client, Delivery, Event, EventFilter, ExtensionId, Phase, Status, StatusWatch, Subscription, Timestamp,
-};
+use ringcentral_events::transport::{Transport, TransportKind};
+use ringcentral_events::{Client, Delivery, Event, EventFilter, Phase, Status, StatusWatch, Subscription, Timestamp};
 use ringcentral_sandbox::{Fixture, Sandbox, Service};
-use serde::Deserialize;
+use screen::{Ciphertexts, say};
 use support::tasks::held;
-use support::{LAST_WORDS, Server, Stop, error_chain, printable, stop_signal};
-use tokio::time::timeout;
+use support::{Failure, LAST_WORDS, Server, Stop, cli, error_chain, stop_signal};
+use tokio::time::{Instant, timeout};
 
-type Failure = Box<dyn Error + Send + Sync>;
+const USAGE: &str = "usage: message_bot [--transport websocket|pubnub] [--keep-running]
 
-const USAGE: &str = "usage: message_bot [--keep-running]";
+A bot that answers text messages and team posts.
+  --transport NAME   websocket (the default) or pubnub
+  --keep-running     without an account: continue after the demonstration
+Login: RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET, RC_USER_JWT and RC_SERVER_URL;
+without them the sandbox, an emulator of the service.";
 /// Timeout of a step of the script.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Short enough for a renewal within the script.
@@ -83,11 +85,6 @@ fn answer(text: &str) -> Option<String> {
     }
 }
 
-/// One line per event.
-fn say(stage: &str, what: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout().lock(), "{stage:<20} {}", printable(what))
-}
-
 /// The script's conditions.
 #[derive(Debug, Default)]
 struct Seen {
@@ -102,6 +99,14 @@ struct Seen {
     phase: Option<Phase>,
 }
 
+impl Seen {
+    /// The counts, for the last line.
+    fn summary(&self) -> String {
+        let Self { sms, posts, replies, gaps, .. } = self;
+        format!(": {sms} text messages and {posts} team posts received, {replies} answers sent, {gaps} gaps")
+    }
+}
+
 struct Bot {
     client: Client,
     me: PersonId,
@@ -112,15 +117,6 @@ struct Bot {
     seen: Seen,
 }
 
-/// `GET …/extension/~`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Extension {
-    id: ExtensionId,
-    #[serde(default)]
-    name: String,
-}
-
 impl Bot {
     /// Logs in and subscribes.
     async fn start(
@@ -129,9 +125,9 @@ impl Bot {
         expires_in: Option<Duration>,
     ) -> Result<Self, Failure> {
         let client = server.client()?;
-        let answer = client.request(Method::GET, "/restapi/v1.0/account/~/extension/~").send().await?;
-        let extension: Extension = answer.json()?;
-        say("login", &format!("{} (extension {}) at {}", extension.name, extension.id, server.url))?;
+        let user = client.me().await?;
+        let name = user.name.as_deref().unwrap_or("?");
+        say("login", &format!("{name} (extension {}) at {}", user.id, client.server()))?;
 
         let mut builder = client
             .subscribe([
@@ -148,7 +144,7 @@ impl Bot {
         let (status, now) = (subscription.status(), subscription.status().current());
         say("subscribed", &format!("{} over {}, {}", id_of(&now), now.transport, until(now.expires_at)))?;
         let (expires_at, seen) = (now.expires_at, Seen::default());
-        let me = extension.id.as_str().into();
+        let me = user.person_id();
         Ok(Self { client, me, subscription, status, expires_at, prints_renewals: true, seen })
     }
 
@@ -188,11 +184,11 @@ impl Bot {
             }
             Delivery::Gap(gap) => {
                 self.seen.gaps += 1;
-                say("gap", &format!("events may be missing: {}", gap.cause))?;
+                say("gap", &format!("loss {}: {}", gap.certainty.as_str(), gap.cause))?;
             }
             Delivery::Resumed(resumed) => match resumed.recreated {
                 Some(recreated) => say("resumed", &format!("as {}, before {}", recreated.new, recreated.old))?,
-                None => say("resumed", "events arrive again")?,
+                None => say("resumed", "the end of the gap")?,
             },
             Delivery::Undecodable(bad) => say("undecodable", &bad.reason)?,
             Delivery::FiltersDisabled(filters) => {
@@ -314,35 +310,55 @@ fn text<T: ToString>(field: Option<T>) -> String {
     field.map_or_else(|| "?".into(), |field| field.to_string())
 }
 
+/// What the demonstration has shown, and how long it took.
+#[derive(Default)]
+struct Shown(Vec<(Duration, String)>);
+
+impl Shown {
+    async fn step(&mut self, what: &str, step: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+        let begun = Instant::now();
+        step.await?;
+        self.0.push((begun.elapsed(), what.to_owned()));
+        Ok(())
+    }
+}
+
 /// The offline demonstration. Every step waits for its condition, for at most [`PATIENCE`].
-async fn script(bot: &mut Bot, sandbox: &Sandbox) -> Result<(), Failure> {
-    bot.until("PubNub to answer", |seen| seen.phase == Some(Phase::Live)).await?;
+async fn script(bot: &mut Bot, sandbox: &Sandbox, push: Service, shown: &mut Shown) -> Result<(), Failure> {
+    let live = |seen: &Seen| seen.phase == Some(Phase::Live);
+    shown.step("logged in, subscribed and connected", bot.until("the service to answer", live)).await?;
 
     sandbox.trigger(&Fixture::inbound_sms("+16505550100", "Hello, is anybody there?"));
-    bot.until("the text message", |seen| seen.sms == 1 && seen.replies == 1).await?;
+    let step = bot.until("the text message", |seen| seen.sms == 1 && seen.replies == 1);
+    shown.step("a text message arrived and was answered", step).await?;
 
     sandbox.trigger(&Fixture::team_post("ping"));
-    bot.until("the team post, and the answer to it", |seen| seen.posts == 1 && seen.own_posts == 1).await?;
+    let step = bot.until("the team post, and the answer to it", |seen| seen.posts == 1 && seen.own_posts == 1);
+    shown.step("a team post was answered; the answer, itself an event, was not", step).await?;
 
     sandbox.trigger(&Fixture::presence("Busy", "CallConnected"));
-    bot.until("presence", |seen| seen.presence == 1).await?;
+    shown.step("presence arrived", bot.until("presence", |seen| seen.presence == 1)).await?;
 
-    bot.until("the renewal", |seen| seen.renewals > 0).await?;
+    let step = bot.until("the renewal", |seen| seen.renewals > 0);
+    shown.step("the subscription was renewed before its end", step).await?;
 
-    sandbox.stop_service(Service::PubNub).await;
-    bot.until("the link to break", |seen| seen.phase == Some(Phase::Reconnecting)).await?;
+    sandbox.stop_service(push).await;
+    let step = bot.until("the link to break", |seen| seen.phase == Some(Phase::Reconnecting));
+    shown.step("the connection was lost", step).await?;
     sandbox.trigger(&Fixture::inbound_sms("+16505550100", "Sent while the link was down"));
-    sandbox.start_service(Service::PubNub).await;
-    bot.until("the message sent meanwhile", |seen| {
-        seen.phase == Some(Phase::Live) && seen.sms == 2 && seen.replies == 3
-    })
-    .await?;
+    sandbox.start_service(push).await;
+    let back = |seen: &Seen| live(seen) && seen.sms == 2 && seen.replies == 3;
+    let step = bot.until("the message sent meanwhile", back);
+    shown.step("the connection came back, and so did the message sent meanwhile", step).await?;
     // One for each received message, and one for each reply.
-    bot.until("the last of the hints", |seen| seen.hints == 4).await?;
-    if bot.seen.gaps > 0 {
-        return Err(format!("a gap where nothing was lost: {:?}", bot.seen).into());
+    let step = bot.until("the last of the hints", |seen| seen.hints == 4);
+    shown.step("four message-store notifications arrived", step).await?;
+    match push {
+        // A broken socket proves nothing about the last moments before it: reported, not guessed.
+        Service::Gateway => say("recovered", "the message sent meanwhile arrived; a possible loss was reported")?,
+        _ if bot.seen.gaps > 0 => return Err(format!("a gap where nothing was lost: {:?}", bot.seen).into()),
+        _ => say("recovered", "the message sent meanwhile arrived, nothing was lost")?,
     }
-    say("recovered", "the message sent meanwhile arrived, nothing was lost")?;
     Ok(())
 }
 
@@ -354,11 +370,17 @@ async fn serve(bot: &mut Bot) -> Result<(), Failure> {
 
 /// Runs `run` with a bot, and waits until nothing is left at the service, even if the bot was
 /// stopped while subscribing.
-async fn with_bot<R>(server: &Server, expires_in: Option<Duration>, stop: &Stop, run: R) -> Result<(), Failure>
+async fn with_bot<R>(
+    server: &Server,
+    transport: Arc<dyn Transport>,
+    expires_in: Option<Duration>,
+    stop: &Stop,
+    run: R,
+) -> Result<(), Failure>
 where
     R: AsyncFnOnce(&mut Bot) -> Result<(), Failure>,
 {
-    let (mut transports, tasks) = held(vec![Arc::new(server.pubnub()?)]);
+    let (mut transports, tasks) = held(vec![transport]);
     let transport = transports.remove(0);
     let outcome = match stop.grace(Bot::start(server, transport, expires_in)).await {
         Some(Ok(mut bot)) => {
@@ -376,11 +398,24 @@ where
 }
 
 /// Without an account: the script, then messages from a person.
-async fn offline(keep_running: bool, stop: &Stop) -> Result<(), Failure> {
+async fn offline(asked: &Asked, stop: &Stop) -> Result<(), Failure> {
     let sandbox = Sandbox::start().await?;
+    let server = Server::of(&sandbox);
+    screen::line(&format!("A bot against an emulator of RingCentral on this machine, over {}.", asked.transport))?;
+    screen::line("It logs in, subscribes, answers a text message and a team post, sees presence, renews its")?;
+    screen::line("subscription, loses its connection, recovers, and deletes its subscription: about 15 s.")?;
+    let (transport, push): (Arc<dyn Transport>, _) = match asked.transport {
+        TransportKind::PubNub => {
+            screen::line("Events over PubNub are encrypted: each is shown as it comes, and then decrypted.")?;
+            (Arc::new(Ciphertexts(server.transport(asked.transport)?)), Service::PubNub)
+        }
+        _ => (server.transport(asked.transport)?, Service::Gateway),
+    };
+    screen::line("")?;
+    let (begun, mut shown) = (Instant::now(), Shown::default());
     let run = async |bot: &mut Bot| {
-        script(bot, &sandbox).await?;
-        if !keep_running {
+        script(bot, &sandbox, push, &mut shown).await?;
+        if !asked.keep_running {
             return Ok(());
         }
         // Its short lease is renewed every few seconds.
@@ -392,39 +427,64 @@ async fn offline(keep_running: bool, stop: &Stop) -> Result<(), Failure> {
         }
         serve(bot).await
     };
-    let outcome = with_bot(&Server::of(&sandbox), Some(LEASE), stop, run).await;
+    let outcome = with_bot(&server, transport, Some(LEASE), stop, run).await;
     let left = sandbox.subscriptions().len();
     sandbox.stop().await;
     outcome?;
-    if left > 0 { Err(format!("{left} subscriptions are left at the sandbox").into()) } else { Ok(()) }
+    if left > 0 {
+        return Err(format!("{left} subscriptions are left at the sandbox").into());
+    }
+    screen::line("")?;
+    screen::line(&format!("Shown in {:.1} s, over {}:", begun.elapsed().as_secs_f64(), asked.transport))?;
+    for (took, what) in &shown.0 {
+        screen::line(&format!("{:>8.3} s  {what}", took.as_secs_f64()))?;
+    }
+    Ok(())
 }
 
-async fn run() -> Result<(), Failure> {
-    let mut keep_running = false;
-    for arg in std::env::args().skip(1) {
-        match arg.as_str() {
-            "--keep-running" => keep_running = true,
-            "--help" | "-h" => return Ok(writeln!(std::io::stdout().lock(), "{USAGE}")?),
-            _ => return Err(format!("{arg} is not an option; {USAGE}").into()),
+/// With an account: until it is stopped.
+async fn online(asked: &Asked, server: &Server, stop: &Stop) -> Result<(), Failure> {
+    screen::line(&format!("A bot that answers text messages and team posts, over {}.", asked.transport))?;
+    screen::line("It answers \"ping\" with \"pong\" and repeats everything else. Ctrl-C ends.")?;
+    let (begun, mut seen) = (Instant::now(), String::new());
+    let run = async |bot: &mut Bot| {
+        let outcome = serve(bot).await;
+        seen = bot.seen.summary();
+        outcome
+    };
+    with_bot(server, server.transport(asked.transport)?, None, stop, run).await?;
+    screen::line(&format!("Ran for {} s{seen}.", begun.elapsed().as_secs()))?;
+    Ok(())
+}
+
+/// The command line.
+struct Asked {
+    transport: TransportKind,
+    keep_running: bool,
+}
+
+fn option(asked: &mut Asked, name: &str, parser: &mut lexopt::Parser) -> Result<bool, lexopt::Error> {
+    match name {
+        "--transport" => {
+            asked.transport = cli::transport(parser, &[TransportKind::WebSocket, TransportKind::PubNub])?;
         }
+        "--keep-running" => asked.keep_running = true,
+        _ => return Ok(false),
     }
-    let stop = Stop::when(stop_signal()?, std::future::pending());
-    match Server::from_env()? {
-        Some(server) => with_bot(&server, None, &stop, serve).await,
-        None => offline(keep_running, &stop).await,
-    }
+    Ok(true)
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    support::log_to_stderr();
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("message_bot: {}", printable(&error_chain(&*error)));
-            ExitCode::FAILURE
+    let asked = Asked { transport: TransportKind::WebSocket, keep_running: false };
+    cli::main(USAGE, asked, option, async |asked| {
+        let stop = Stop::when(stop_signal()?, std::future::pending());
+        match Server::from_env() {
+            Some(server) => online(&asked, &server, &stop).await,
+            None => offline(&asked, &stop).await,
         }
-    }
+    })
+    .await
 }
 
 #[cfg(test)]

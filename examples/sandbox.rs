@@ -8,15 +8,22 @@
 //! is stopped (SIGINT, SIGTERM). The documentation of `ringcentral_sandbox` describes its HTTP
 //! control API.
 
-use std::error::Error;
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::io::Write as _;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use ringcentral_sandbox::Sandbox;
+use cli::{Failure, Misuse};
+use lexopt::{Parser, ValueExt as _};
+use ringcentral_sandbox::{Sandbox, SandboxBuilder};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
 const USAGE: &str = "usage: sandbox [options]
+
+Emulates RingCentral on this machine, and prints addresses and credentials.
   --port N               API server's port on 127.0.0.1 (0: any free one)
   --pubnub-port N        PubNub server's port on 127.0.0.1 (0: any free one)
   --gateway-port N       WebSocket gateway's port on 127.0.0.1 (0: any free one)
@@ -32,83 +39,78 @@ const USAGE: &str = "usage: sandbox [options]
   --no-rate-limits       never answer 429
   --reuse-ws-tokens      let a WebSocket token open more than one socket
   --event-latency-ms N   deliver events so long after they happened (0)
+  --shell                print export commands for a shell instead of JSON
   --keep-running         do not stop at the end of input";
 
 struct Args {
-    sandbox: ringcentral_sandbox::SandboxBuilder,
+    sandbox: SandboxBuilder,
     keep_running: bool,
+    shell: bool,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    jwt: Option<String>,
 }
 
-fn args() -> Result<Option<Args>, Box<dyn Error>> {
-    let mut sandbox = Sandbox::builder();
-    let mut keep_running = false;
-    let (mut id, mut secret, mut jwt) = (None, None, None);
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value\n{USAGE}"));
-        sandbox = match arg.as_str() {
-            "--port" => sandbox.port(value()?.parse()?),
-            "--pubnub-port" => sandbox.pubnub_port(value()?.parse()?),
-            "--gateway-port" => sandbox.gateway_port(value()?.parse()?),
-            "--contact-center-port" => sandbox.contact_center_port(value()?.parse()?),
-            "--seed" => sandbox.seed(value()?.parse()?),
-            "--hold-ms" => {
-                let hold = Duration::from_millis(value()?.parse()?);
-                sandbox.behavior(|behavior| behavior.hold = hold)
+fn option(args: &mut Args, name: &str, parser: &mut Parser) -> Result<bool, lexopt::Error> {
+    let sandbox = args.sandbox.clone();
+    args.sandbox = match name {
+        "--port" => sandbox.port(parser.value()?.parse()?),
+        "--pubnub-port" => sandbox.pubnub_port(parser.value()?.parse()?),
+        "--gateway-port" => sandbox.gateway_port(parser.value()?.parse()?),
+        "--contact-center-port" => sandbox.contact_center_port(parser.value()?.parse()?),
+        "--seed" => sandbox.seed(parser.value()?.parse()?),
+        "--hold-ms" => {
+            let hold = Duration::from_millis(parser.value()?.parse()?);
+            sandbox.behavior(|behavior| behavior.hold = hold)
+        }
+        "--subscription-ttl" => {
+            let lifetime = Duration::from_secs(parser.value()?.parse()?);
+            sandbox.behavior(|behavior| behavior.subscription_lifetime = lifetime)
+        }
+        "--token-ttl" => {
+            let ttl = Duration::from_secs(parser.value()?.parse()?);
+            sandbox.behavior(|behavior| behavior.access_token_ttl = ttl)
+        }
+        "--ring" => {
+            let ring = parser.value()?.parse()?;
+            sandbox.behavior(|behavior| (behavior.ring, behavior.response_cap) = (ring, ring))
+        }
+        "--event-latency-ms" => {
+            let latency = Duration::from_millis(parser.value()?.parse()?);
+            sandbox.behavior(|behavior| behavior.event_latency = latency)
+        }
+        "--reuse-ws-tokens" => sandbox.behavior(|behavior| behavior.gateway.wstoken_reuse = true),
+        "--no-rate-limits" => sandbox.behavior(|behavior| behavior.rate_limits.enforce = false),
+        _ => {
+            match name {
+                "--client-id" => args.client_id = Some(parser.value()?.string()?),
+                "--client-secret" => args.client_secret = Some(parser.value()?.string()?),
+                "--jwt" => args.jwt = Some(parser.value()?.string()?),
+                "--keep-running" => args.keep_running = true,
+                "--shell" => args.shell = true,
+                _ => return Ok(false),
             }
-            "--subscription-ttl" => {
-                let lifetime = Duration::from_secs(value()?.parse()?);
-                sandbox.behavior(|behavior| behavior.subscription_lifetime = lifetime)
-            }
-            "--token-ttl" => {
-                let ttl = Duration::from_secs(value()?.parse()?);
-                sandbox.behavior(|behavior| behavior.access_token_ttl = ttl)
-            }
-            "--ring" => {
-                let ring = value()?.parse()?;
-                sandbox.behavior(|behavior| (behavior.ring, behavior.response_cap) = (ring, ring))
-            }
-            "--reuse-ws-tokens" => sandbox.behavior(|behavior| behavior.gateway.wstoken_reuse = true),
-            "--event-latency-ms" => {
-                let latency = Duration::from_millis(value()?.parse()?);
-                sandbox.behavior(|behavior| behavior.event_latency = latency)
-            }
-            "--no-rate-limits" => sandbox.behavior(|behavior| behavior.rate_limits.enforce = false),
-            "--client-id" => {
-                id = Some(value()?);
-                sandbox
-            }
-            "--client-secret" => {
-                secret = Some(value()?);
-                sandbox
-            }
-            "--jwt" => {
-                jwt = Some(value()?);
-                sandbox
-            }
-            "--keep-running" => {
-                keep_running = true;
-                sandbox
-            }
-            "--help" | "-h" => return Ok(None),
-            _ => return Err(format!("{arg} is not an option\n{USAGE}").into()),
-        };
+            sandbox
+        }
+    };
+    Ok(true)
+}
+
+/// Prints the addresses and credentials, as JSON or as commands for a shell.
+fn print(sandbox: &Sandbox, shell: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if shell {
+        for (name, value) in [
+            ("RC_SERVER_URL", sandbox.base_url()),
+            ("RC_APP_CLIENT_ID", sandbox.client_id()),
+            ("RC_APP_CLIENT_SECRET", sandbox.client_secret().expose()),
+            ("RC_USER_JWT", sandbox.jwt().expose()),
+            ("RC_PUBNUB_ORIGIN", sandbox.pubnub_origin()),
+        ] {
+            writeln!(out, "export {name}={value}")?;
+        }
+        return out.flush();
     }
-    let sandbox = match (id, secret, jwt) {
-        (None, None, None) => sandbox,
-        (Some(id), Some(secret), Some(jwt)) => sandbox.credentials(id, secret, jwt),
-        _ => return Err("--client-id, --client-secret and --jwt go together".into()),
-    };
-    Ok(Some(Args { sandbox, keep_running }))
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let Some(Args { sandbox, keep_running }) = args()? else {
-        println!("{USAGE}");
-        return Ok(());
-    };
-    let sandbox = sandbox.start().await?;
     let (username, password) = sandbox.password_login();
     let mut line = json!({
         "base_url": sandbox.base_url(),
@@ -138,14 +140,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "client_id": client,
         "client_secret": client_secret.expose(),
     });
-    let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
-    out.flush()?;
-    drop(out);
+    out.flush()
+}
 
+async fn run(args: Args) -> Result<(), Failure> {
+    let sandbox = match (args.client_id, args.client_secret, args.jwt) {
+        (None, None, None) => args.sandbox,
+        (Some(id), Some(secret), Some(jwt)) => args.sandbox.credentials(id, secret, jwt),
+        _ => return Err(Misuse("--client-id, --client-secret and --jwt go together").into()),
+    };
+    let stop = cli::stop_signal()?;
+    let sandbox = sandbox.start().await?;
+    print(&sandbox, args.shell)?;
     tokio::select! {
-        () = stopped() => {}
-        () = input_ended(), if !keep_running => {}
+        () = stop => {}
+        () = input_ended(), if !args.keep_running => {}
     }
     sandbox.stop().await;
     // A pending read of standard input must not delay the exit.
@@ -159,24 +169,15 @@ async fn input_ended() {
     while matches!(stdin.read(&mut buffer).await, Ok(read) if read > 0) {}
 }
 
-#[cfg(unix)]
-async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
-        }
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let args = Args {
+        sandbox: Sandbox::builder(),
+        keep_running: false,
+        shell: false,
+        client_id: None,
+        client_secret: None,
+        jwt: None,
     };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
-    }
-}
-
-#[cfg(not(unix))]
-async fn stopped() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
+    cli::main(USAGE, args, option, run).await
 }

@@ -12,7 +12,9 @@ use ringcentral_events::{Error, EventFilter};
 use super::lines::Format;
 
 pub(crate) const USAGE: &str = "usage: listen [options]
-  --transport NAMES    pubnub (the default), websocket or poll; several, with
+
+Prints events, one line each.
+  --transport NAMES    websocket (the default), pubnub or poll; several, with
                        commas between them, are used in that order
   --filter URI         event filter; may be repeated
                        (/restapi/v1.0/account/~/extension/~/message-store)
@@ -21,19 +23,19 @@ pub(crate) const USAGE: &str = "usage: listen [options]
   --checkpoint FILE    save the position there and resume from it, so that nothing
                        is lost; after a crash the events of the last second may be
                        printed again
-  --tokens FILE        store the login there, which a WebSocket session needs to
-                       survive a restart (with --checkpoint and your own server:
+  --tokens FILE        store the login there for the next run, which a WebSocket
+                       session needs to survive a restart (with --checkpoint and your own server:
                        default FILE.tokens beside it)
   --format FORMAT      text (the default) or json: one object per line
   --show-raw           print undecodable text too; it may contain secrets
   --help
 
 Ends at the end of standard input, on Ctrl-C or SIGTERM.
-Server: RC_SERVER_URL, RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET, RC_USER_JWT, and
-RC_PUBNUB_ORIGIN; without them the sandbox.";
+Login: RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET, RC_USER_JWT and RC_SERVER_URL (and
+RC_PUBNUB_ORIGIN); without them the sandbox, an emulator of the service.";
 
 /// The transports that this program supports.
-const TRANSPORTS: [TransportKind; 3] = [TransportKind::PubNub, TransportKind::WebSocket, TransportKind::Poll];
+const TRANSPORTS: [TransportKind; 3] = [TransportKind::WebSocket, TransportKind::PubNub, TransportKind::Poll];
 
 /// The command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ fn wants_json(args: &[OsString]) -> bool {
 
 fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
     let mut asked = Arguments {
-        transports: vec![TransportKind::PubNub],
+        transports: vec![TransportKind::WebSocket],
         filters: Vec::new(),
         subscriptions: NonZeroU32::MIN,
         expires_in: None,
@@ -161,6 +163,7 @@ mod tests {
     fn options_are_read_and_have_defaults() {
         let Asked::Listen(plain) = read("").unwrap() else { panic!("help was not requested") };
         assert_eq!(plain.filters, [EventFilter::message_store()]);
+        assert_eq!(plain.transports, [TransportKind::WebSocket]);
         assert_eq!((plain.subscriptions.get(), plain.expires_in, plain.format), (1, None, Format::Text));
         assert!(!plain.show_raw);
         assert!(matches!(read("--show-raw").unwrap(), Asked::Listen(Arguments { show_raw: true, .. })));

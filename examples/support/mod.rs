@@ -1,86 +1,88 @@
-//! Shared by the examples: the server to log in to, when to stop, and how to report errors.
+//! Shared by the examples that subscribe: the server to log in to, the transport, and when to stop.
 
+#![allow(dead_code, reason = "each example uses its part")]
+
+pub(crate) mod cli;
 pub(crate) mod tasks;
 
-use std::error::Error;
-use std::io;
 use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringcentral_events::auth::FileTokenStore;
-use ringcentral_events::transport::PubNub;
+use ringcentral_events::auth::{FileTokenStore, OAuthBuilder};
+use ringcentral_events::transport::{Poll, PubNub, Transport, TransportKind, WebSocket};
 use ringcentral_events::{Client, OAuth, Result, Secret};
+use ringcentral_sandbox::{Fixture, Sandbox};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
-use tracing_subscriber::EnvFilter;
+use tokio::time::{Instant, sleep, sleep_until};
 
-/// The variables that name a server; set all or none.
-const REQUIRED: [&str; 4] = ["RC_SERVER_URL", "RC_APP_CLIENT_ID", "RC_APP_CLIENT_SECRET", "RC_USER_JWT"];
+#[allow(unused_imports, reason = "each example uses its part")]
+pub(crate) use cli::{Failure, error_chain, log_to_stderr, printable, stop_signal};
+
+/// The variables that name a login. If none is set, the sandbox is the server.
+const LOGIN: [&str; 4] = ["RC_SERVER_URL", "RC_APP_CLIENT_ID", "RC_APP_CLIENT_SECRET", "RC_USER_JWT"];
 /// The PubNub server, if not the usual one.
 const PUBNUB_ORIGIN: &str = "RC_PUBNUB_ORIGIN";
 
 /// A server and an app's login there.
 pub(crate) struct Server {
-    pub(crate) url: String,
-    pub(crate) client_id: String,
-    pub(crate) client_secret: Secret,
-    pub(crate) jwt: Secret,
-    pub(crate) pubnub_origin: Option<String>,
+    login: Login,
+    pubnub_origin: Option<String>,
+}
+
+enum Login {
+    Environment,
+    Sandbox { url: String, client_id: String, client_secret: Secret, jwt: Secret },
 }
 
 impl Server {
-    /// The server from the environment; `None` if none is set.
-    pub(crate) fn from_env() -> std::result::Result<Option<Self>, String> {
+    /// The server from the environment; `None` if no variable is set. Setting only some is a mistake
+    /// that must not fall back to the sandbox: then the login fails.
+    pub(crate) fn from_env() -> Option<Self> {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
-    /// An empty variable counts as unset. Setting only some is a mistake that must not fall back to
-    /// the sandbox.
-    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> std::result::Result<Option<Self>, String> {
+    /// An empty variable counts as unset.
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let read = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let [url, client_id, client_secret, jwt] = REQUIRED.map(read);
-        match (url, client_id, client_secret, jwt) {
-            (None, None, None, None) => Ok(None),
-            (Some(url), Some(client_id), Some(client_secret), Some(jwt)) => Ok(Some(Self {
-                url,
-                client_id,
-                client_secret: client_secret.into(),
-                jwt: jwt.into(),
-                pubnub_origin: read(PUBNUB_ORIGIN),
-            })),
-            _ => {
-                let missing: Vec<&str> = REQUIRED.into_iter().filter(|name| read(name).is_none()).collect();
-                Err(format!("not set: {}; set all of {}, or none", missing.join(", "), REQUIRED.join(", ")))
-            }
-        }
+        let is_set = LOGIN.into_iter().any(|name| read(name).is_some());
+        is_set.then(|| Self { login: Login::Environment, pubnub_origin: read(PUBNUB_ORIGIN) })
     }
 
     /// The sandbox, as a server.
-    pub(crate) fn of(sandbox: &ringcentral_sandbox::Sandbox) -> Self {
-        Self {
+    pub(crate) fn of(sandbox: &Sandbox) -> Self {
+        let login = Login::Sandbox {
             url: sandbox.base_url().to_owned(),
             client_id: sandbox.client_id().to_owned(),
             client_secret: sandbox.client_secret(),
             jwt: sandbox.jwt(),
-            pubnub_origin: Some(sandbox.pubnub_origin().to_owned()),
+        };
+        Self { login, pubnub_origin: Some(sandbox.pubnub_origin().to_owned()) }
+    }
+
+    fn login(&self) -> Result<OAuthBuilder> {
+        match &self.login {
+            Login::Environment => OAuth::from_env(),
+            Login::Sandbox { url, client_id, client_secret, jwt } => {
+                Ok(OAuth::jwt(client_id, jwt.clone()).client_secret(client_secret.clone()).server(url))
+            }
         }
     }
 
     /// A client that logs in with its first call.
-    #[allow(dead_code, reason = "each example uses its part")]
     pub(crate) fn client(&self) -> Result<Client> {
         self.client_keeping(None)
     }
 
     /// Like [`client`](Self::client), with a token file for later processes.
     pub(crate) fn client_keeping(&self, tokens: Option<&Path>) -> Result<Client> {
-        let oauth =
-            OAuth::jwt(&self.client_id, self.jwt.clone()).client_secret(self.client_secret.clone()).server(&self.url);
-        let oauth = match tokens {
-            Some(path) => oauth.store(FileTokenStore::new(path)),
-            None => oauth,
+        let login = self.login()?;
+        let login = match tokens {
+            Some(path) => login.store(FileTokenStore::new(path)),
+            None => login,
         };
-        Client::builder(oauth.build()?).build()
+        Client::builder(login.build()?).build()
     }
 
     /// The PubNub transport.
@@ -92,47 +94,73 @@ impl Server {
         }
         .build()
     }
-}
 
-/// An error and all its causes on one line.
-pub(crate) fn error_chain(error: &dyn Error) -> String {
-    let mut story = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        story.push_str(": ");
-        story.push_str(&error.to_string());
-        cause = error.source();
+    /// The transport of a kind; a webhook is none of these programs.
+    pub(crate) fn transport(&self, kind: TransportKind) -> Result<Arc<dyn Transport>> {
+        Ok(match kind {
+            TransportKind::PubNub => Arc::new(self.pubnub()?),
+            TransportKind::Poll => Arc::new(Poll::new()),
+            _ => Arc::new(WebSocket::builder().build()?),
+        })
     }
-    story
 }
 
-/// `text` on one line without terminal controls: control, bidirectional and invisible characters
-/// are escaped.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
-        if c.is_control() || is_format(c) {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
+/// The options of a [`quickstart`].
+const QUICKSTART: &str = "usage: quickstart [--transport websocket|pubnub]
+
+Prints text messages and team posts until Ctrl-C.
+Login: RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET, RC_USER_JWT and RC_SERVER_URL;
+without them the sandbox, an emulator of the service.";
+
+/// Runs `run` with the client and the transport that the command line and the environment name.
+pub(crate) async fn quickstart<R>(run: R) -> ExitCode
+where
+    R: AsyncFnOnce(Client, Arc<dyn Transport>) -> Result<()>,
+{
+    let option = |kind: &mut TransportKind, name: &str, parser: &mut lexopt::Parser| {
+        if name != "--transport" {
+            return Ok(false);
         }
-        shown
+        *kind = cli::transport(parser, &[TransportKind::WebSocket, TransportKind::PubNub])?;
+        Ok(true)
+    };
+    cli::main(QUICKSTART, TransportKind::WebSocket, option, async |kind| {
+        let stop = stop_signal()?;
+        let (sandbox, server) = server().await?;
+        let (mut transports, tasks) = tasks::held(vec![server.transport(kind)?]);
+        let outcome = tokio::select! {
+            outcome = run(server.client()?, transports.remove(0)) => outcome,
+            () = events(sandbox.as_ref()) => Ok(()),
+            () = stop => Ok(()),
+        };
+        tasks.over_within(LAST_WORDS).await?;
+        Ok(outcome?)
     })
+    .await
 }
 
-/// Bidirectional marks, line separators and zero-width characters, except the joiners that scripts
-/// and emoji need.
-fn is_format(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-    )
+/// The server that the environment names, else a new sandbox.
+pub(crate) async fn server() -> Result<(Option<Sandbox>, Server)> {
+    if let Some(server) = Server::from_env() {
+        return Ok((None, server));
+    }
+    let sandbox = Sandbox::start().await?;
+    eprintln!("No RC_* variable is set: this is the sandbox, an emulator of RingCentral. Ctrl-C ends.");
+    let server = Server::of(&sandbox);
+    Ok((Some(sandbox), server))
 }
 
-/// Logs to stderr; `RUST_LOG` is the filter.
-pub(crate) fn log_to_stderr() {
-    let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(wanted).with_writer(io::stderr).with_ansi(false).init();
+/// Lets the sandbox send a message every few seconds, as soon as there is a subscription.
+pub(crate) async fn events(sandbox: Option<&Sandbox>) {
+    let Some(sandbox) = sandbox else { return std::future::pending().await };
+    for number in 1.. {
+        let sms = Fixture::inbound_sms("+16505550100", format!("Hello number {number}"));
+        let all = [sms, Fixture::team_post(format!("Post number {number}"))];
+        while sandbox.trigger_all(&all).is_empty() {
+            sleep(Duration::from_millis(50)).await;
+        }
+        sleep(Duration::from_secs(5)).await;
+    }
 }
 
 /// Time to delete and print everything at the end: the limit of `close` (10 s), and some for
@@ -191,29 +219,6 @@ impl Stop {
     }
 }
 
-/// Waits for Ctrl-C or, on Unix, SIGTERM. From this call on neither ends the process by default.
-#[cfg(unix)]
-pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// Waits for Ctrl-C. From this call on it does not end the process by default.
-#[cfg(windows)]
-pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let mut interrupt = tokio::signal::windows::ctrl_c()?;
-    Ok(async move {
-        interrupt.recv().await;
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::pending;
@@ -222,19 +227,19 @@ mod tests {
 
     use super::*;
 
-    fn read(set: &[(&str, &str)]) -> std::result::Result<Option<Server>, String> {
-        let value = |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
-        Server::from_variables(value)
-    }
-
     #[test]
-    fn variables_must_be_set_all_or_none() {
-        let all = REQUIRED.map(|name| (name, "x"));
-        assert!(read(&all).unwrap().is_some_and(|server| server.pubnub_origin.is_none()));
-        assert!(read(&[]).unwrap().is_none());
-        assert!(read(&REQUIRED.map(|name| (name, ""))).unwrap().is_none());
-        let complaint = read(&all[..2]).err().unwrap();
-        assert!(complaint.starts_with("not set: RC_APP_CLIENT_SECRET, RC_USER_JWT;"), "{complaint}");
+    fn a_login_in_the_environment_is_not_replaced_by_the_sandbox() {
+        let read = |set: &[(&str, &str)]| {
+            let value = |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+            Server::from_variables(value).map(|server| server.pubnub_origin)
+        };
+        assert_eq!(read(&[]), None);
+        assert_eq!(read(&LOGIN.map(|name| (name, ""))), None);
+        assert_eq!(read(&[(PUBNUB_ORIGIN, "x")]), None);
+        for name in LOGIN {
+            assert_eq!(read(&[(name, "x")]), Some(None), "{name}");
+            assert_eq!(read(&[(name, "x"), (PUBNUB_ORIGIN, "y")]), Some(Some("y".into())), "{name}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -251,26 +256,5 @@ mod tests {
         assert_eq!(stop.grace(async {}).await, None, "no new work starts");
         let never = Stop::when(pending(), pending());
         assert_eq!(never.grace(sleep(GRACE * 2)).await, Some(()));
-    }
-
-    #[test]
-    fn terminal_controls_are_escaped_and_other_text_is_unchanged() {
-        for (text, want) in [
-            ("plain é ☃ 👩\u{200d}🚀 \\ \"q\"", "plain é ☃ 👩\u{200d}🚀 \\ \"q\""),
-            ("\u{1b}[31mred", r"\u{1b}[31mred"),
-            ("a\r\nb\tc\u{7f}", r"a\u{d}\u{a}b\u{9}c\u{7f}"),
-            ("\u{9b}2J\u{85}", r"\u{9b}2J\u{85}"),
-            ("\u{202e}gpj.exe\u{2066}\u{200f}", r"\u{202e}gpj.exe\u{2066}\u{200f}"),
-            ("\u{2028}\u{feff}\u{e0041}", r"\u{2028}\u{feff}\u{e0041}"),
-        ] {
-            assert_eq!(printable(text), want);
-        }
-    }
-
-    #[test]
-    fn an_error_chain_has_every_cause_once() {
-        let error = ringcentral_events::Error::new(ringcentral_events::ErrorKind::Config, "outer")
-            .with_source(io::Error::other("inner"));
-        assert_eq!(error_chain(&error), "outer: inner");
     }
 }

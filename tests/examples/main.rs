@@ -21,10 +21,11 @@ const BUILD: Duration = Duration::from_secs(900);
 const VARIABLES: [&str; 5] =
     ["RC_SERVER_URL", "RC_APP_CLIENT_ID", "RC_APP_CLIENT_SECRET", "RC_USER_JWT", "RC_PUBNUB_ORIGIN"];
 
+static BUILT: OnceCell<HashMap<String, PathBuf>> = OnceCell::const_new();
+
 /// The path of an example. Cargo builds no examples for `cargo test --test examples`, and existing binaries may be
 /// outdated, so this builds them; after `cargo test` has just built them it takes no time.
 async fn example(name: &str) -> PathBuf {
-    static BUILT: OnceCell<HashMap<String, PathBuf>> = OnceCell::const_new();
     BUILT.get_or_init(build).await[name].clone()
 }
 
@@ -68,9 +69,10 @@ impl Running {
         Self { child, stdin, stdout, stderr }
     }
 
-    /// Runs `listen` with JSON output.
+    /// Runs `listen` with JSON output; over PubNub, unless the arguments name a transport.
     async fn listen(args: &[&str], server: &Sandbox) -> Self {
-        let all: Vec<&str> = ["--format", "json"].iter().chain(args).copied().collect();
+        let transport: &[&str] = if args.contains(&"--transport") { &[] } else { &["--transport", "pubnub"] };
+        let all = [&["--format", "json"], transport, args].concat();
         Self::start("listen", &all, Some(server)).await
     }
 
@@ -102,8 +104,8 @@ impl Running {
     async fn starts_with(&mut self, stage: &str) -> String {
         let mut skipped = Vec::new();
         while let Some(line) = self.line().await {
-            if line.starts_with(stage) {
-                return line;
+            if untimed(&line).starts_with(stage) {
+                return untimed(&line).to_owned();
             }
             skipped.push(line);
         }
@@ -144,13 +146,22 @@ async fn command(name: &str, args: &[&str], server: Option<&Sandbox>) -> Command
     for name in VARIABLES {
         command.env_remove(name);
     }
-    command.env_remove("RUST_LOG").env_remove("RC_DIGITAL_TOKEN");
+    for name in ["RUST_LOG", "RC_DIGITAL_TOKEN", "CXONE_CLIENT_ID", "CXONE_CLIENT_SECRET", "CXONE_KEY_ID"] {
+        command.env_remove(name);
+    }
+    command.env_remove("CXONE_KEY_SECRET").env_remove("CXONE_PHONE");
     if let Some(sandbox) = server {
         let (secret, jwt) = (sandbox.client_secret(), sandbox.jwt());
         let values = [sandbox.base_url(), sandbox.client_id(), secret.expose(), jwt.expose(), sandbox.pubnub_origin()];
         command.envs(VARIABLES.into_iter().zip(values));
     }
     command
+}
+
+/// A line without the seconds since the start that some examples print first.
+fn untimed(line: &str) -> &str {
+    let time = line.split_once(" s  ").filter(|(time, _)| time.trim().parse::<f64>().is_ok());
+    time.map_or(line, |(_, rest)| rest)
 }
 
 fn id_of(value: &Value) -> SubscriptionId {
@@ -164,36 +175,230 @@ fn parse(lines: &[String]) -> Vec<Value> {
 const SMS: &str = "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS";
 const POSTS: &str = "/team-messaging/v1/posts";
 
+// --- all examples ------------------------------------------------------------
+
+/// Every example, with arguments that it cannot accept.
+const EXAMPLES: [(&str, &[&str]); 11] = [
+    ("agent_desktop", &["now"]),
+    ("agent_quickstart", &["--transport", "websocket"]),
+    ("digital_crawler", &[]),
+    ("digital_quickstart", &["--port"]),
+    ("digital_source", &["--port", "x"]),
+    ("hybrid_fallback", &["--transport", "webhook"]),
+    ("listen", &["--filter", "x"]),
+    ("message_bot", &["--transport"]),
+    ("message_page", &["--port", "70000"]),
+    ("quickstart", &["-x"]),
+    ("sandbox", &["--jwt", "x"]),
+];
+
+#[tokio::test]
+async fn every_example_explains_itself_and_names_mistakes_on_its_command_line() {
+    let built = BUILT.get_or_init(build).await;
+    assert_eq!(built.len(), EXAMPLES.len(), "{built:?}");
+    for (name, wrong) in EXAMPLES {
+        for help in ["--help", "-h"] {
+            let (status, lines, errors) = Running::start(name, &[help], None).await.end().await;
+            assert_eq!((status.code(), errors.as_str()), (Some(0), ""), "{name} {help}");
+            assert!(lines[0].starts_with(&format!("usage: {name}")), "{lines:#?}");
+        }
+        for args in [wrong, &["--no-such-option"], &["too", "many"]] {
+            let (status, lines, errors) = Running::start(name, args, None).await.end().await;
+            assert_eq!((status.code(), lines.len()), (Some(2), 0), "{name} {args:?}: {errors}");
+            let usage = format!("\nusage: {name}");
+            assert!(errors.starts_with(&format!("{name}: ")) && errors.contains(&usage), "{args:?}: {errors}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_is_one_line_without_its_debug_form_and_exits_with_1() {
+    for (name, args, variable, named) in [
+        ("quickstart", &[][..], ("RC_USER_JWT", "x"), "RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET"),
+        ("message_bot", &[], ("RC_APP_CLIENT_ID", "x"), "RC_APP_CLIENT_SECRET, RC_USER_JWT"),
+        ("message_page", &[], ("RC_SERVER_URL", "x"), "RC_SERVER_URL"),
+        ("hybrid_fallback", &[], ("RC_USER_JWT", "\"x\""), "RC_USER_JWT contains a quotation mark"),
+        ("listen", &[], ("RC_APP_CLIENT_SECRET", "a b"), "RC_APP_CLIENT_SECRET contains a space"),
+        ("agent_desktop", &[], ("CXONE_KEY_ID", "x"), "CXONE_CLIENT_ID"),
+        ("agent_quickstart", &[], ("CXONE_PHONE", "x"), "CXONE_KEY_SECRET"),
+        ("digital_source", &[], ("RC_DIGITAL_TOKEN", ""), "RC_DIGITAL_TOKEN"),
+        ("digital_quickstart", &[], ("RC_DIGITAL_TOKEN", ""), "RC_DIGITAL_TOKEN"),
+        ("digital_crawler", &["http://127.0.0.1:9/"], ("RC_DIGITAL_TOKEN", ""), "RC_DIGITAL_TOKEN"),
+    ] {
+        let mut command = command(name, args, None).await;
+        command.env(variable.0, variable.1);
+        let (status, _, errors) = Running::spawn(command).end().await;
+        assert_eq!(status.code(), Some(1), "{name}: {errors}");
+        let last = errors.lines().last().unwrap();
+        assert!(last.starts_with(&format!("{name}: ")) && last.contains(named), "{errors}");
+        assert!(!errors.contains("kind:") && !errors.contains("Inner"), "{errors}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (name, args) in [
+        ("digital_source", &["--sandbox", "--port", port.as_str()][..]),
+        ("digital_quickstart", &["--sandbox", "--port", port.as_str()]),
+        ("message_page", &["--port", port.as_str()]),
+    ] {
+        let (status, lines, errors) = Running::start(name, args, None).await.end().await;
+        assert_eq!((status.code(), lines.len()), (Some(1), 0), "{name}: {errors}");
+        assert!(errors.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{errors}");
+    }
+}
+
+// --- quickstarts and the page --------------------------------------------------
+
+#[cfg(unix)]
+#[tokio::test]
+async fn quickstart_prints_events_over_both_transports_and_leaves_nothing_behind() {
+    for args in [&[][..], &["--transport", "websocket"], &["--transport", "pubnub"]] {
+        let sandbox = Sandbox::start().await.unwrap();
+        let mut quickstart = Running::start("quickstart", args, Some(&sandbox)).await;
+        let sms = Fixture::inbound_sms("+16505550100", "hello");
+        let triggered = async {
+            while sandbox.trigger(&sms).is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, triggered).await.expect("subscribed in time");
+        assert_eq!(quickstart.starts_with("SMS: ").await, "SMS: Some(\"hello\")");
+        quickstart.terminate().await;
+        let (status, lines, errors) = quickstart.end().await;
+        assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+        assert!(sandbox.subscriptions().is_empty(), "{args:?}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn quickstart_needs_no_account() {
+    let mut quickstart = Running::start("quickstart", &[], None).await;
+    quickstart.starts_with("SMS: Some(\"Hello number 1\")").await;
+    quickstart.starts_with("TeamMessagingPost: ").await;
+    quickstart.terminate().await;
+    let (status, lines, errors) = quickstart.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+    assert!(errors.contains("this is the sandbox"), "{errors}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn message_page_shows_messages_as_text_and_its_health() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut page = Running::start("message_page", &[], Some(&sandbox)).await;
+    let url = page.starts_with("ready ").await.split_whitespace().last().unwrap().to_owned();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let get = async |path: &str| http.get(format!("{url}{path}")).send().await.unwrap();
+    let until = async |what: &str, reached: &dyn Fn(u16, &str) -> bool, path: &str| {
+        let seen = async {
+            loop {
+                let answer = get(path).await;
+                let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+                if reached(status, &text) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("waited for {what}"));
+    };
+    until("health", &|status, _| status == 200, "health").await;
+    sandbox.trigger(&Fixture::inbound_sms("+16505550100", "<b>hello</b>"));
+    sandbox.trigger(&Fixture::team_post("a post"));
+    let shown = "<li>team post: a post</li><li>+16505550100: &lt;b&gt;hello&lt;/b&gt;</li>";
+    until("the messages", &|_, text| text.contains(shown), "").await;
+    sandbox.faults().inject(Operation::Upgrade, Fault::status(503).until_cleared());
+    sandbox.stop_service(Service::Gateway).await;
+    until("the outage", &|status, _| status == 503, "health").await;
+    sandbox.start_service(Service::Gateway).await;
+    sandbox.faults().clear_all();
+    until("the recovery", &|status, _| status == 200, "health").await;
+    page.terminate().await;
+    let (status, lines, errors) = page.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+    assert!(sandbox.subscriptions().is_empty());
+}
+
+#[tokio::test]
+async fn digital_quickstart_is_crawled_by_the_sandbox() {
+    let (status, lines, errors) = Running::start("digital_quickstart", &["--sandbox"], None).await.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+    assert!(lines[0].starts_with("ready ") && lines[1].starts_with("crawl "), "{lines:#?}");
+    assert_eq!(lines.last().unwrap(), "message          m-1 \"Where is my order?\"");
+}
+
+#[tokio::test]
+async fn agent_quickstart_prints_a_call_of_the_sandbox() {
+    let (status, lines, errors) = Running::start("agent_quickstart", &[], None).await.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+    let mut rest = lines.iter();
+    for line in ["AgentSessionStart", "AgentState", "call Some("] {
+        assert!(rest.any(|it| it.starts_with(line)), "no {line:?}, or not there: {lines:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_sandbox_prints_its_login_for_a_shell() {
+    let mut sandbox = Running::start("sandbox", &["--shell", "--seed", "7"], None).await;
+    for name in VARIABLES {
+        let line = sandbox.line().await.unwrap();
+        let value = line.strip_prefix(&format!("export {name}=")).unwrap_or_else(|| panic!("{line}"));
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
+        assert!(!value.is_empty() && value.chars().all(is_plain), "no character needs quotes: {line}");
+    }
+    sandbox.end_input();
+    let (status, ..) = sandbox.end().await;
+    assert!(status.success());
+}
+
 // --- message_bot -----------------------------------------------------------
 
 #[tokio::test]
 async fn message_bot_prints_every_stage_in_order_and_exits() {
-    let bot = Running::start("message_bot", &[], None).await;
-    let (status, lines, errors) = bot.end().await;
-    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
-    let mut rest = lines.iter();
-    for stage in [
-        "login ",
-        "subscribed ",
-        "SMS received ",
-        "replied ",
-        "team post received ",
-        "replied ",
-        "own post seen ",
-        "presence received ",
-        "link lost ",
-        "SMS received ",
-        "replied ",
-        "recovered ",
-        "deleted ",
-    ] {
-        assert!(rest.any(|line| line.starts_with(stage)), "no {stage:?}, or not there: {lines:#?}");
+    for transport in ["websocket", "pubnub"] {
+        let bot = Running::start("message_bot", &["--transport", transport], None).await;
+        let (status, lines, errors) = bot.end().await;
+        assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+        assert!(lines[0].to_lowercase().contains(&format!("over {transport}")), "{lines:#?}");
+        assert!(lines.iter().all(|line| !line.contains('\u{1b}')), "colours only on a terminal: {lines:#?}");
+        let mut rest = lines.iter().map(|line| untimed(line));
+        for stage in [
+            "login ",
+            "subscribed ",
+            "SMS received ",
+            "replied ",
+            "team post received ",
+            "replied ",
+            "own post seen ",
+            "presence received ",
+            "link lost ",
+            "SMS received ",
+            "replied ",
+            "recovered ",
+            "deleted ",
+            "Shown in ",
+            "a text message arrived and was answered",
+            "the connection was lost",
+        ] {
+            assert!(rest.any(|line| line.starts_with(stage)), "no {stage:?}, or not there: {lines:#?}");
+        }
+        let has = |text: &str| lines.iter().any(|line| line.contains(text));
+        assert!(has("from=+16505550100 to=+16505550101 text=\"Hello, is anybody there?\""), "{lines:#?}");
+        assert!(has("renewed "), "{lines:#?}");
+        assert!(!has("not replied"), "{lines:#?}");
+        // A broken socket is a possible gap, a failed poll is none.
+        assert_eq!(
+            (has(" gap "), has(" ciphertext ")),
+            (transport == "websocket", transport == "pubnub"),
+            "{lines:#?}"
+        );
+        let received = |line: &&String| untimed(line).starts_with("SMS received ");
+        assert_eq!(lines.iter().filter(received).count(), 2, "{lines:#?}");
     }
-    let has = |text: &str| lines.iter().any(|line| line.contains(text));
-    assert!(has("from=+16505550100 to=+16505550101 text=\"Hello, is anybody there?\""), "{lines:#?}");
-    assert!(has("renewed "), "{lines:#?}");
-    assert!(!has("gap ") && !has("not replied"), "{lines:#?}");
-    assert_eq!(lines.iter().filter(|line| line.starts_with("SMS received ")).count(), 2, "{lines:#?}");
 }
 
 #[tokio::test]
@@ -201,7 +406,7 @@ async fn message_bot_continues_with_keep_running_and_prints_how_to_send_messages
     let mut bot = Running::start("message_bot", &["--keep-running"], None).await;
     bot.starts_with("waiting ").await;
     let hint = bot.line().await.unwrap();
-    let words: Vec<&str> = hint.split_whitespace().collect();
+    let words: Vec<&str> = untimed(&hint).split_whitespace().collect();
     assert_eq!((words[0], words[2]), ("curl", "-d"), "{hint}");
     let answer = reqwest::Client::new().post(words[1]).body(words[3].trim_matches('\'').to_owned()).send().await;
     assert_eq!(answer.unwrap().status(), 200);
@@ -213,7 +418,7 @@ async fn message_bot_continues_with_keep_running_and_prints_how_to_send_messages
         bot.terminate().await;
         let (status, lines, errors) = bot.end().await;
         assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
-        assert!(lines.iter().any(|line| line.starts_with("deleted ")), "{lines:#?}");
+        assert!(lines.iter().any(|line| untimed(line).starts_with("deleted ")), "{lines:#?}");
     }
 }
 
@@ -239,8 +444,8 @@ async fn message_bot_names_the_missing_variable() {
     let mut command = command("message_bot", &[], None).await;
     command.env("RC_SERVER_URL", "http://127.0.0.1:9").env("RC_USER_JWT", "x");
     let (status, lines, errors) = Running::spawn(command).end().await;
-    assert_eq!((status.code(), lines.len()), (Some(1), 0));
-    assert!(errors.contains("not set: RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET;"), "{errors}");
+    assert_eq!(status.code(), Some(1), "{lines:#?}");
+    assert!(errors.contains("not set in the environment: RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET"), "{errors}");
 }
 
 // --- hybrid_fallback -------------------------------------------------------
@@ -272,10 +477,10 @@ async fn hybrid_fallback_prints_push_the_outage_polled_events_and_the_return() {
 #[tokio::test]
 async fn hybrid_fallback_names_mistakes_on_its_command_line() {
     for (args, complaint) in [
-        (&["--transport", "webhook"][..], "WebHook is not a transport of this program"),
-        (&["--poll-after"], "--poll-after needs a value"),
+        (&["--transport", "webhook"][..], "--transport \"webhook\" is not one of: websocket, pubnub"),
+        (&["--poll-after"], "--poll-after"),
         (&["--poll-after", "soon"], "invalid digit"),
-        (&["-x"], "-x is not an option"),
+        (&["-x"], "unknown option or argument \"-x\""),
     ] {
         let (status, lines, errors) = Running::start("hybrid_fallback", args, None).await.end().await;
         assert!(!status.success() && errors.contains(complaint), "{status}\n{lines:#?}\n{errors}");
@@ -344,14 +549,6 @@ async fn digital_crawler_checks_a_source_at_its_url_and_prints_the_requests() {
     assert_eq!((&received["action"], &received["params"]["screenname"]), (&"users.create".into(), &"Ana".into()));
     let (status, ..) = crawler.end().await;
     assert!(status.success());
-}
-
-#[tokio::test]
-async fn digital_source_names_mistakes_on_its_command_line() {
-    for args in [&["--port"][..], &["--port", "x"], &["-x"], &[]] {
-        let (status, lines, errors) = Running::start("digital_source", args, None).await.end().await;
-        assert!(!status.success() && !errors.is_empty() && lines.is_empty(), "{args:?}: {status}\n{lines:#?}");
-    }
 }
 
 // --- listen ----------------------------------------------------------------
@@ -608,7 +805,9 @@ async fn listen_deletes_its_subscriptions_when_terminated_during_the_start() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_subscription_created_after_the_end_is_deleted() {
+    let pubnub = ["--transport", "pubnub"];
     for (name, args) in [("listen", &["--format", "json"][..]), ("message_bot", &[])] {
+        let args = &[&pubnub, args].concat();
         let sandbox = Sandbox::start().await.unwrap();
         sandbox.faults().inject(Operation::Create, Fault::delay(Duration::from_secs(3)));
         let running = Running::start(name, args, Some(&sandbox)).await;
@@ -811,7 +1010,7 @@ async fn listen_shows_something_without_an_account() {
 async fn a7_logs_at_level_trace_show_no_secret() {
     let sandbox = Sandbox::start().await.unwrap();
     let presence = "/restapi/v1.0/account/~/extension/~/presence";
-    let args = ["--format", "json", "--filter", presence, "--expires-in", "4"];
+    let args = ["--transport", "pubnub", "--format", "json", "--filter", presence, "--expires-in", "4"];
     let mut command = command("listen", &args, Some(&sandbox)).await;
     command.env("RUST_LOG", "ringcentral_events=trace");
     let mut listen = Running::spawn(command);
