@@ -122,6 +122,9 @@
 //! at `trace`. It is given zeros in place of every payload, so that it logs only lengths.
 //! `SECURITY.md` in the repository has the threat model.
 
+// Shows on docs.rs which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "agent")]
 pub mod agent;
 pub mod auth;
