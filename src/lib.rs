@@ -120,6 +120,7 @@
 //!
 //! `tungstenite`, which the feature `websocket` uses, logs messages through the crate `log`
 //! at `trace`. It is given zeros in place of every payload, so that it logs only lengths.
+//! The spans of subscriptions, links, calls and deliveries are in [`telemetry`].
 //! `SECURITY.md` in the repository has the threat model.
 
 // Shows on docs.rs which feature an item needs.
@@ -159,6 +160,7 @@ mod service_clock;
 mod status;
 mod subscription;
 mod system;
+pub mod telemetry;
 mod timestamp;
 pub mod transport;
 mod waiting;

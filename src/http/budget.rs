@@ -9,14 +9,16 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, Method};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+use tracing::Instrument as _;
 
 use super::bounded::{Answer, BoundedClient};
 use super::envelope::{WAIT_FLOOR, date};
 use super::exchange::HttpRequest;
 #[cfg(feature = "websocket")]
 use super::groups::Dials;
-use super::groups::{BudgetMode, Gate, Group, Groups};
+use super::groups::{BudgetMode, Gate, Group, Groups, template};
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::telemetry;
 use crate::waiting::{self, WaitCause};
 
 /// The remaining requests of one user of one app, by rate group.
@@ -172,15 +174,19 @@ impl Permit {
         deadline: Instant,
     ) -> Result<Answer> {
         let (method, url, started) = (request.method().clone(), request.url().clone(), Instant::now());
-        let outcome = http.exchange(request, deadline).await;
+        let span = telemetry::call("http", &method, || template(url.path()), url.host_str());
+        let outcome = http.exchange(request, deadline).instrument(span.clone()).await;
         let (took, path) = (started.elapsed(), url.path());
+        let _within = span.enter();
         match &outcome {
             Ok(answer) => {
                 let status = answer.status.as_u16();
+                telemetry::answered(&span, status);
                 tracing::debug!(status, ?took, %method, path, "answer");
                 self.answered(&method, path, status, &answer.headers);
             }
             Err(error) => {
+                telemetry::failed(&span, error);
                 tracing::debug!(%error, ?took, %method, path, "no response");
                 self.failed(error);
             }

@@ -329,7 +329,7 @@ fn number(headers: &HeaderMap, part: &str) -> Option<u64> {
 }
 
 /// `path` without its ids, so that the group learned for one chat applies to the next.
-fn template(path: &str) -> String {
+pub(crate) fn template(path: &str) -> String {
     let is_word = |part: &str| {
         part.len() <= 32
             && (part == "v1.0" || part.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') || is_version(part))

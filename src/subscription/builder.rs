@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
 
 use super::checkpoint::{self, AckMode, Checkpoint};
 use super::driver;
@@ -33,6 +34,7 @@ use crate::policy::{BackoffPolicy, RenewalPolicy};
 use crate::registry::Registry;
 use crate::status::{Status, StatusWatch};
 use crate::system::System;
+use crate::telemetry;
 use crate::transport::{Transport, TransportBinding};
 
 /// How many bytes of decoded deliveries may wait for the reader, as they arrived.
@@ -457,7 +459,7 @@ impl SubscriptionBuilder {
             started: started_in,
             claim: claim.clone(),
         };
-        tokio::spawn(driver::run(setup, ports));
+        tokio::spawn(driver::run(setup, ports).instrument(telemetry::subscription(transport)));
         // Made before the wait, so that dropping the wait drops it, which ends the task.
         let handle = SubscriptionHandle::new(commands_in, StatusWatch::new(status)).with_caller(caller);
         let acks = Acks::new(read, checkpoint, claim);

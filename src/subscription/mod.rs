@@ -43,6 +43,7 @@ mod routes;
 mod setup;
 mod source;
 mod stream;
+mod traced;
 
 use std::sync::Arc;
 

@@ -7,16 +7,19 @@ use futures_util::StreamExt as _;
 use futures_util::future::{AbortHandle, BoxFuture};
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout};
+use tracing::{Instrument as _, Span};
 
 use super::lease;
 use super::machine::{LinkId, Op};
 use super::reconcile::Turn;
 use super::source::Query;
+use super::traced::traced;
 use crate::catch_up::{SyncPage, SyncRequest, SyncToken};
 use crate::control::{ControlPlane, CreateSubscription, Cursor, Deletion, SubscriptionInfo};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard::guarded;
 use crate::ids::SubscriptionId;
+use crate::telemetry;
 use crate::transport::{Link, Target, Transport};
 
 /// The deadline of every call, beside the control plane's own.
@@ -379,7 +382,9 @@ pub(super) fn open(
     transport: Arc<dyn Transport>,
     link: LinkId,
     mut target: Target,
+    span: Span,
 ) -> Pending {
+    let within = span.clone();
     let call = async move {
         let opened = timeout(OPEN_WITHIN, async {
             // RingCentral's clients use the owner of the token as their name. Without it the link can still listen.
@@ -396,8 +401,10 @@ pub(super) fn open(
         let result = opened.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, "the transport could not be opened within two minutes"))
         });
-        Done::Opened { link, result }
+        let result = result.map(|link| traced(link, span.clone()));
+        Done::Opened { link, result: result.inspect_err(|error| telemetry::failed(&span, error)) }
     };
+    let call = call.instrument(within);
     caught(TRANSPORT, call, move |error| Done::Opened { link, result: Err(error) })
 }
 

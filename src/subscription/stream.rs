@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::Span;
 
 use super::acknowledged::Acknowledged;
 use super::checkpoint::{AckMode, Checkpoint, Keeper};
@@ -25,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Notification;
 use crate::ids::SubscriptionId;
 use crate::status::{Phase, StatusWatch};
+use crate::telemetry;
 
 /// A subscription, and the stream of its deliveries.
 ///
@@ -49,6 +51,8 @@ pub struct Subscription {
     handle: SubscriptionHandle,
     acks: Acks,
     ended: Ended,
+    /// The span of the delivery that the reader works with.
+    delivery: Span,
 }
 
 /// What the reader acknowledges, and how that is saved.
@@ -120,7 +124,16 @@ impl Subscription {
         acks: Acks,
     ) -> Self {
         let handle = handle.with_keeper(acks.keeper());
-        Self { batches, batch: Batch::new(), counted: None, shutdown, handle, acks, ended: Ended::No }
+        Self {
+            batches,
+            batch: Batch::new(),
+            counted: None,
+            shutdown,
+            handle,
+            acks,
+            ended: Ended::No,
+            delivery: Span::none(),
+        }
     }
 
     /// Whether it has a checkpoint that holds no position yet.
@@ -245,6 +258,7 @@ impl Subscription {
                     Delivery::Resumed(_) => Step::GapEnd,
                     _ => Step::Event(traces),
                 });
+                self.delivery = telemetry::delivery(&delivery);
                 Some(Ok(delivery))
             }
             StreamItem::Step(step) => {
@@ -277,6 +291,7 @@ impl Stream for Subscription {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         this.acks.next_requested();
+        this.delivery = Span::none();
         while this.ended == Ended::No {
             let Some(item) = this.batch.pop_front() else {
                 let Some((batch, counted)) = std::task::ready!(this.batches.poll_recv(cx)) else {

@@ -32,6 +32,8 @@ mod pubnub_logs;
 mod pubnub_secrets;
 #[cfg(feature = "pubnub")]
 mod scale;
+#[cfg(all(feature = "pubnub", feature = "websocket"))]
+mod spans;
 #[cfg(feature = "websocket")]
 mod websocket;
 #[cfg(feature = "websocket")]

@@ -37,7 +37,7 @@ pub const LAYERS: &[Layer] = &[
     ),
     layer(
         "What the reader gets: deliveries, typed events, status",
-        &["delivery", "status", "policy", "event", "codec", "dedup", "service_clock"],
+        &["delivery", "status", "policy", "event", "codec", "dedup", "service_clock", "telemetry"],
     ),
     layer("One HTTP caller: deadlines, retries, rate groups", &["http", "system"]),
     layer("Logins and tokens", &["auth"]),

@@ -18,6 +18,7 @@ use crate::subscription::lease;
 use crate::subscription::links::{Drained, Epoch};
 use crate::subscription::machine::{self, Cause, Effect, End, Input, LinkId, Op};
 use crate::subscription::ops::{self, Pending};
+use crate::telemetry;
 use crate::transport::{Link, LinkEvent, Target};
 
 /// The most received answers that are read when the link is closed.
@@ -173,7 +174,8 @@ impl Driver {
             last_good: self.active.ledger.read_at(),
         };
         let subscription = target.subscription_id.clone();
-        let opening = ops::open(self.setup.control.clone(), self.setup.transport.clone(), link, target);
+        let span = telemetry::link(self.setup.transport.kind(), &subscription);
+        let opening = ops::open(self.setup.control.clone(), self.setup.transport.clone(), link, target, span);
         let (call, abort) = ops::abortable(self.calls.watched(opening));
         self.links.open(link, subscription, abort);
         self.calls.start_passing(call);

@@ -11,6 +11,7 @@ use crate::subscription::continuity::{Loss, Proof};
 use crate::subscription::links::{Epoch, Reads};
 use crate::subscription::machine::{Cause, Input, LinkId};
 use crate::subscription::ops;
+use crate::telemetry;
 use crate::transport::{Coverage, Link, LinkBatch, LinkEvent, PossibleLoss};
 
 impl Driver {
@@ -84,6 +85,7 @@ impl Driver {
                 } else {
                     Input::LinkProgress { link: id }
                 });
+                let _within = telemetry::batch(batch.frames.len()).entered();
                 // The effects (the end of a gap) come before the events.
                 self.run_effects();
                 self.batch(epoch, batch);

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
+use tracing::Span;
 
 use super::Driver;
 use crate::batches::Sender;
@@ -23,6 +24,7 @@ use crate::subscription::ports::{Batch, Command, StreamItem};
 use crate::subscription::progress::{Step, Traces};
 use crate::subscription::queue::{Discarded, Item};
 use crate::subscription::report::Facts;
+use crate::telemetry;
 
 impl Driver {
     /// Sends what waits in one batch, as far as there is room. The rest stays in the queue, where it can be amended:
@@ -223,6 +225,7 @@ impl Driver {
     pub(super) async fn report_end(&mut self, out: Sender<Batch>) {
         self.links.take_all().for_each(|link| self.calls.start(ops::part(link)));
         if let Some(error) = self.report.ending.end().and_then(|end| self.report.failures.of_end(end)) {
+            telemetry::failed(&Span::current(), &error);
             out.send(Batch::from([StreamItem::End(error)]), 0);
         }
         drop(out);

@@ -16,6 +16,7 @@ use crate::subscription::failures::FailedCall;
 use crate::subscription::lease::{self, Lease};
 use crate::subscription::machine::{self, Input, Op};
 use crate::subscription::ops::{self, Asked, Done};
+use crate::telemetry;
 use crate::timestamp::Timestamp;
 
 impl Driver {
@@ -254,6 +255,7 @@ impl Driver {
             self.report_gap(cause, gap);
         }
         self.routes.granted(&id, info.creation_time.as_ref().and_then(Timestamp::system_time));
+        telemetry::subscribed(&id);
         self.cleanup.in_use(&id);
         // A restart continues from here, also before anything was read.
         self.push_mark();

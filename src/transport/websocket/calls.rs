@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::Method;
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use super::event_buffer::Owner;
 use super::recovery::{audit_within, lease};
@@ -15,11 +16,13 @@ use super::session::{ActiveSubscription, SocketSession, in_time};
 use super::socket::Socket;
 use crate::control::{ControlPlane, CreateSubscription, Cursor, Deletion, SocketToken, SubscriptionInfo};
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::http::groups::template;
 use crate::http::{RateBudget, segment};
 use crate::ids::SubscriptionId;
 use crate::rest::Response;
 use crate::rest::control::of_create;
 use crate::system::System;
+use crate::telemetry;
 
 const PATH: &str = "/restapi/v1.0/subscription";
 /// A subscription's last call must leave time for another transport, and for another attempt.
@@ -44,12 +47,15 @@ impl SocketSession {
     ) -> Result<Response> {
         let permit = self.budget().admit(method, path, deadline).await?;
         let sent_at = Instant::now();
-        let outcome = match socket.request(method, path, body, deadline).await {
+        let span = telemetry::call("websocket", method, || template(path), None);
+        let outcome = match socket.request(method, path, body, deadline).instrument(span.clone()).await {
             Ok(reply) => {
+                telemetry::answered(&span, status_of(&reply));
                 permit.answered(method, path, status_of(&reply), &reply.headers);
                 answer(reply, sent_at, &socket.lock().secrets())
             }
             Err(error) => {
+                telemetry::failed(&span, &error);
                 permit.failed(&error);
                 Err(error)
             }

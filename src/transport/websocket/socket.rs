@@ -13,6 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument as _;
 
 use super::dial::{Address, Stream};
 use super::ended::{Cause, Ended};
@@ -109,7 +110,7 @@ impl Socket {
             commands,
             slots: Semaphore::new(0),
             next_id: AtomicU64::new(1),
-            task: tokio::spawn(reader.run()),
+            task: tokio::spawn(reader.run().in_current_span()),
             asked_at,
             opened_at: now,
             after_unreadable,
