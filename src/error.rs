@@ -18,6 +18,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// A clone shares the cause with the original, so that everyone who waited for
 /// one failed operation gets the whole story.
+///
+/// # The service's codes
+///
+/// What [`code`](Self::code) means. A status that concerns the whole service (429, 5xx) and a 401
+/// outrank the code: after a 401 the crate gets another token, once.
+///
+#[doc = include_str!("../docs/errors.md")]
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -31,6 +38,7 @@ struct Inner {
     parameter: Option<String>,
     permission: Option<String>,
     request_id: Option<String>,
+    help: Option<&'static str>,
     unclear: bool,
     login_refused: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
@@ -175,6 +183,7 @@ impl Error {
             parameter: None,
             permission: None,
             request_id: None,
+            help: None,
             unclear: false,
             login_refused: false,
             source: None,
@@ -219,6 +228,11 @@ impl Error {
 
     pub(crate) fn with_request_id(mut self, id: Option<String>) -> Self {
         self.0.request_id = id;
+        self
+    }
+
+    pub(crate) fn with_help(mut self, help: Option<&'static str>) -> Self {
+        self.0.help = help;
         self
     }
 
@@ -276,6 +290,12 @@ impl Error {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
+    }
+
+    /// What a person can do about it, in English, where that is known. [`Display`](fmt::Display) ends with it.
+    #[must_use]
+    pub fn help(&self) -> Option<&'static str> {
+        self.0.help
     }
 
     /// Whether the request may have been carried out all the same: it left, and
@@ -342,6 +362,9 @@ impl fmt::Display for Error {
         if let Some(id) = &self.0.request_id {
             write!(f, ", request {id}")?;
         }
+        if let Some(help) = self.0.help {
+            write!(f, "; {help}")?;
+        }
         Ok(())
     }
 }
@@ -357,6 +380,7 @@ impl fmt::Debug for Error {
             .field("parameter", &self.0.parameter)
             .field("permission", &self.0.permission)
             .field("request_id", &self.0.request_id)
+            .field("help", &self.0.help)
             .field("unclear", &self.0.unclear)
             .field("source", &self.0.source)
             .finish()

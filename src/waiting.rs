@@ -46,6 +46,9 @@ impl WaitCause {
     }
 }
 
+/// Shorter waits are not reported.
+pub(crate) const REPORTED_WAIT: Duration = Duration::from_secs(2);
+
 tokio::task_local! {
     static BOARD: Board;
 }
@@ -149,8 +152,13 @@ impl Drop for Posted {
     }
 }
 
-/// Posts that `what` waits until `until`, while it does. Without a board it is not posted.
+/// Posts that `what` waits until `until`, while it does. Without a board it is not posted. A long wait is logged as a
+/// warning: a start that waits has no status yet.
 pub(crate) async fn during<F: Future>(until: Instant, cause: WaitCause, what: F) -> F::Output {
+    let wait = until.saturating_duration_since(Instant::now());
+    if wait > REPORTED_WAIT {
+        tracing::warn!(seconds = wait.as_secs_f32().ceil(), cause = cause.as_str(), "waiting before the next attempt");
+    }
     let _posted = BOARD.try_with(|board| board.post((until, cause))).ok();
     what.await
 }
@@ -214,6 +222,18 @@ impl std::io::Write for Warnings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_of_more_than_two_seconds_is_a_warning_with_its_cause() {
+        let (warnings, _recorded) = Warnings::recorded();
+        for seconds in [1, 2, 59] {
+            let until = Instant::now() + Duration::from_secs(seconds);
+            during(until, WaitCause::RateLimit, sleep_until(until)).await;
+        }
+        let lines = warnings.lines();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("seconds=59") && lines[0].contains("rate_limit"), "{lines:?}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_wait_shows_while_it_lasts_and_through_another_task() {

@@ -12,7 +12,7 @@ use zeroize::Zeroize as _;
 use super::session::{Session, life};
 use super::store::StoredTokens;
 use crate::error::{Disposition, Error, ErrorKind, Result};
-use crate::http::classify::refuses_login;
+use crate::http::codes::refuses_login;
 use crate::http::envelope::{Envelope, error_from, wait_asked_for};
 use crate::policy::BackoffPolicy;
 use crate::secret::Secret;
@@ -203,8 +203,8 @@ impl Refusal {
     }
 }
 
-/// Interprets a response other than 200 to a grant, which is a refresh token if `is_refresh`. The service's text is
-/// dropped, since it may contain credentials.
+/// Interprets a response other than 200 to a grant, which is a refresh token if `is_refresh`. Texts of the service that
+/// repeat one of `secrets` are dropped.
 pub(super) fn read_refusal(
     is_refresh: bool,
     status: u16,
@@ -213,13 +213,14 @@ pub(super) fn read_refusal(
     secrets: &[&str],
 ) -> Refusal {
     let seen = error_from(status, headers, body, secrets);
-    let envelope = Envelope::read(body);
-    let recast = |kind, message, disposition| {
-        Error::new(kind, message)
+    let envelope = Envelope::read(body, secrets);
+    let recast = |kind, headline, disposition| {
+        Error::new(kind, envelope.describe(headline))
             .with_disposition(disposition)
             .with_status(status)
             .with_code(seen.code().map(str::to_owned))
             .with_request_id(seen.request_id().map(str::to_owned))
+            .with_help(seen.help())
             .with_ambiguous(seen.is_ambiguous())
     };
     let refused = || recast(ErrorKind::Auth, "the service refused the login", Disposition::Fatal);

@@ -19,6 +19,7 @@ use super::object::User;
 use super::signature::{SIGNATURE_HEADER, Signer};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::http::envelope::wait_asked_for;
+use crate::http::loopback::is_exposed;
 use crate::http::retry::{Attempts, Idempotency, Next};
 use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects, USER_AGENT};
 use crate::policy::BackoffPolicy;
@@ -297,7 +298,7 @@ impl SendApiBuilder {
     /// Builds the client.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a URL that is not `http(s)` or contains a user, for an invalid
+    /// [`ErrorKind::Config`] for a URL that is not `https`, except on loopback, or contains a user, for an invalid
     /// token, as in [`Signer::new`], and for a deadline out of its range.
     pub fn build(self) -> Result<SendApi> {
         // Does not echo the text, which may contain a password.
@@ -306,6 +307,9 @@ impl SendApiBuilder {
         let anonymous = url.username().is_empty() && url.password().is_none();
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !anonymous {
             return Err(Error::config("the endpoint's URL is http(s), with a host and without a user"));
+        }
+        if is_exposed(&url) {
+            return Err(Error::config("the endpoint's URL is https, except on loopback"));
         }
         if self.deadline.is_zero() || self.deadline > DEADLINE_CAP {
             return Err(Error::config("the deadline of a call is up to 10 minutes, and not zero"));

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use super::loopback::is_exposed;
 use super::{HttpClient, HttpError, HttpErrorKind, HttpRequest};
 use crate::decode::{Undecoded, decode};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,6 +19,8 @@ const REDIRECTS: usize = 10;
 /// Headers that another host or port may see: none that a caller added, since any of them may be a
 /// credential.
 const HARMLESS: [HeaderName; 5] = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, RANGE, USER_AGENT];
+
+const UNREACHABLE: &str = "check the server's URL, the network, and the proxy in HTTPS_PROXY and NO_PROXY";
 
 /// A complete response.
 #[derive(Debug)]
@@ -79,14 +82,20 @@ impl BoundedClient {
         if self.compressed {
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
+        let host = request.url().host_str().unwrap_or_default().to_owned();
         match timeout_at(deadline, self.redirected(request)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Error::new(ErrorKind::Timeout, "no answer before the deadline").with_ambiguous(true)),
+            Err(_) => {
+                let message = format!("no answer from {host} before the deadline");
+                Err(Error::new(ErrorKind::Timeout, message).with_ambiguous(true))
+            }
         }
     }
 
     async fn redirected(&self, mut request: HttpRequest) -> Result<Answer> {
         for _ in 0..=REDIRECTS {
+            let host = request.url().host_str().unwrap_or_default().to_owned();
+            let network_error = |error| network_error(error, &host);
             let response = self.http.send(request.clone()).await.map_err(network_error)?;
             let (status, mut headers, mut body) = response.into_parts();
             if self.redirects == Redirects::Follow
@@ -160,19 +169,24 @@ fn not_followed(what: &'static str, status: StatusCode) -> Error {
         .with_ambiguous(unclear)
 }
 
-fn network_error(error: HttpError) -> Error {
+/// `host` only: the rest of a URL may be secret.
+fn network_error(error: HttpError, host: &str) -> Error {
     let (kind, message) = match error.kind() {
-        HttpErrorKind::Config => (ErrorKind::Config, "the request cannot be built"),
-        _ if !error.sent() => (ErrorKind::Network, "no connection"),
-        HttpErrorKind::Timeout => (ErrorKind::Timeout, "no answer in time"),
+        HttpErrorKind::Config => (ErrorKind::Config, format!("the request to {host} cannot be built")),
+        _ if !error.sent() => (ErrorKind::Network, format!("no connection to {host}")),
+        HttpErrorKind::Timeout => (ErrorKind::Timeout, format!("no answer from {host} in time")),
         HttpErrorKind::Connect | HttpErrorKind::Broken | HttpErrorKind::Body | HttpErrorKind::Protocol => {
-            (ErrorKind::Network, "the connection broke")
+            (ErrorKind::Network, format!("the connection to {host} broke"))
         }
     };
-    Error::new(kind, message).with_ambiguous(error.sent()).with_source(error)
+    let is_unreachable = kind == ErrorKind::Network && !error.sent();
+    Error::new(kind, message)
+        .with_help(is_unreachable.then_some(UNREACHABLE))
+        .with_ambiguous(error.sent())
+        .with_source(error)
 }
 
-/// Parses a server's URL: `http` or `https`, a host, and nothing after the port.
+/// Parses a server's URL: `https`, or `http` on loopback, a host, and nothing after the port.
 pub(crate) fn server_url(text: &str) -> Result<Url> {
     // The parser's error quotes nothing, but the text may hold a password: do not echo it.
     let url =
@@ -180,7 +194,13 @@ pub(crate) fn server_url(text: &str) -> Result<Url> {
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     let anonymous = url.username().is_empty() && url.password().is_none();
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !bare || !anonymous {
-        return Err(Error::config("the server's URL must be http(s)://host[:port] and nothing more"));
+        return Err(Error::config("the server's URL must be https://host[:port] and nothing more"));
+    }
+    if is_exposed(&url) {
+        return Err(Error::config(format!(
+            "credentials are sent to {} by https only: plain http is for loopback",
+            url.host_str().unwrap_or_default()
+        )));
     }
     Ok(url)
 }
@@ -362,9 +382,16 @@ mod tests {
         for good in ["https://platform.ringcentral.com", "http://127.0.0.1:8080/", " https://h "] {
             assert!(server_url(good).is_ok(), "{good}");
         }
-        for bad in
-            ["", "platform.ringcentral.com", "ftp://h", "https://h/x", "https://h?x", "https://h#x", "https://u:pw@h"]
-        {
+        for bad in [
+            "",
+            "platform.ringcentral.com",
+            "ftp://h",
+            "https://h/x",
+            "https://h?x",
+            "https://h#x",
+            "https://u:pw@h",
+            "http://h",
+        ] {
             let error = server_url(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
             assert!(!format!("{error:?}").contains("pw"));

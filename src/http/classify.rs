@@ -2,27 +2,9 @@
 
 use std::time::Duration;
 
-use crate::error::{Disposition, ErrorKind};
-
-type Verdict = (ErrorKind, Disposition);
-
-const RETRY: Disposition = Disposition::Retry { after: None };
-const RATE_LIMITED: Verdict = (ErrorKind::RateLimited, RETRY);
-const SERVICE: Verdict = (ErrorKind::Service, RETRY);
-const TIMEOUT: Verdict = (ErrorKind::Timeout, RETRY);
-const PROTOCOL: Verdict = (ErrorKind::Protocol, RETRY);
-const TOKEN_GONE: Verdict = (ErrorKind::Auth, Disposition::Refresh);
-const AUTH: Verdict = (ErrorKind::Auth, Disposition::Fatal);
-const PERMISSION: Verdict = (ErrorKind::Permission, Disposition::Fatal);
-/// A permission that a newly installed bot has not received yet.
-const NOT_READY: Verdict = (ErrorKind::Permission, Disposition::Retry { after: Some(NOT_READY_PAUSE) });
-const TRANSPORT: Verdict = (ErrorKind::TransportRefused, Disposition::Fatal);
-const LIMIT: Verdict = (ErrorKind::SubscriptionLimit, Disposition::Prune);
-const GONE: Verdict = (ErrorKind::NotFound, Disposition::Recreate);
-const NO_SUCH_PATH: Verdict = (ErrorKind::NotFound, Disposition::Fatal);
-const REJECTED: Verdict = (ErrorKind::Rejected, Disposition::Fatal);
-const PASSING: Verdict = (ErrorKind::Rejected, RETRY);
-const SYNC_AGAIN: Verdict = (ErrorKind::Rejected, Disposition::Resync);
+use super::codes::{
+    GONE, PERMISSION, PROTOCOL, RATE_LIMITED, REJECTED, SERVICE, TIMEOUT, TOKEN_GONE, Verdict, verdict,
+};
 
 /// How long to wait for an extension that is not ready (RingCentral's bot framework: 10 s).
 pub(crate) const NOT_READY_PAUSE: Duration = Duration::from_secs(10);
@@ -40,117 +22,8 @@ pub(crate) fn classify(status: Option<u16>, code: Option<&str>) -> Verdict {
         Some(500..=599) => SERVICE,
         Some(401) => TOKEN_GONE,
         Some(_) | None => {
-            code.and_then(|code| by_code(status, code)).unwrap_or_else(|| by_status(status, code.is_some()))
+            code.and_then(|code| verdict(status, code)).unwrap_or_else(|| by_status(status, code.is_some()))
         }
-    }
-}
-
-/// The verdict on a documented code; `None` for an unknown one.
-fn by_code(status: Option<u16>, code: &str) -> Option<Verdict> {
-    let Some((family, number)) = code.rsplit_once('-') else { return by_word(status, code) };
-    let number: u16 = number.parse().ok()?;
-    match family.to_ascii_uppercase().as_str() {
-        "OAU" => by_oauth_code(status, number),
-        "AGW" => match number {
-            401 | 402 => Some(AUTH),
-            404 => Some(NO_SUCH_PATH),
-            _ => None,
-        },
-        "CMN" => by_common_code(status, number),
-        "SUB" => by_subscription_code(number),
-        "MSG" => match number {
-            305 => Some(RATE_LIMITED),
-            333 => Some(SYNC_AGAIN),
-            _ => None,
-        },
-        // The WebSocket gateway's code for a request it cannot handle.
-        "WSG" => (number == 808).then_some(REJECTED),
-        // CLG-101 to 105 report an expired token or a reset log; the code for "more than 250
-        // records since" is one of CLG-10x, which is unverified.
-        "CLG" => (100..=109).contains(&number).then_some(SYNC_AGAIN),
-        _ => None,
-    }
-}
-
-/// Whether a code in the response to a login refuses it.
-pub(crate) fn refuses_login(code: &str) -> bool {
-    let number = code.trim().rsplit_once('-').filter(|(family, _)| family.eq_ignore_ascii_case("OAU"));
-    let number = number.and_then(|(_, number)| number.parse().ok());
-    number.is_some_and(|number| by_oauth_code(Some(400), number).is_some())
-}
-
-fn by_oauth_code(status: Option<u16>, number: u16) -> Option<Verdict> {
-    match number {
-        // On `/oauth/token` the same codes come with 400 and concern the grant.
-        128 | 129 | 149 | 213 if status.is_none() => Some(TOKEN_GONE),
-        101
-        | 102
-        | 105
-        | 106
-        | 108..=113
-        | 116
-        | 117
-        | 119..=121
-        | 123
-        | 125
-        | 127..=129
-        | 134
-        | 136
-        | 140..=142
-        | 146..=151
-        | 165
-        | 167
-        | 168
-        | 211
-        | 213
-        | 222 => Some(AUTH),
-        232 | 236 => Some(REJECTED),
-        _ => None,
-    }
-}
-
-fn by_common_code(status: Option<u16>, number: u16) -> Option<Verdict> {
-    match number {
-        101 | 103 | 104 if status != Some(404) => Some(REJECTED),
-        102 => Some(GONE),
-        120 => Some(NO_SUCH_PATH),
-        201 | 203 => Some(SERVICE),
-        301..=304 | 310 => Some(RATE_LIMITED),
-        401 | 408 => Some(PERMISSION),
-        405 => Some(AUTH),
-        _ => None,
-    }
-}
-
-fn by_subscription_code(number: u16) -> Option<Verdict> {
-    match number {
-        // Also the response of an extension that will never be permitted: retries need a bound.
-        406 => Some(NOT_READY),
-        402..=405 | 408 | 412 | 518 | 527 | 530 | 531 => Some(PERMISSION),
-        407 | 508 | 509 | 511 | 515 | 516 | 520 | 523..=525 => Some(REJECTED),
-        505 => Some(LIMIT),
-        507 => Some(GONE),
-        521 | 522 => Some(PASSING),
-        528 => Some(TRANSPORT),
-        _ => None,
-    }
-}
-
-/// OAuth's error names, and the legacy ones in the head of some envelopes.
-fn by_word(status: Option<u16>, word: &str) -> Option<Verdict> {
-    match word {
-        "TokenExpired" | "TokenInvalid" | "invalid_token" if status.is_none() => Some(TOKEN_GONE),
-        "invalid_grant" | "invalid_client" | "unauthorized_client" | "expired_token" | "access_denied" => Some(AUTH),
-        "insufficient_scope" | "InsufficientPermissions" => Some(PERMISSION),
-        "invalid_request"
-        | "unsupported_grant_type"
-        | "invalid_scope"
-        | "invalid_request_uri"
-        | "unsupported_response_type"
-        | "request_not_supported"
-        | "request_uri_not_supported"
-        | "InvalidParameter" => Some(REJECTED),
-        _ => None,
     }
 }
 
@@ -168,8 +41,13 @@ fn by_status(status: Option<u16>, has_code: bool) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::super::codes::{AUTH, LIMIT, NO_SUCH_PATH, NOT_READY, PASSING, SYNC_AGAIN, TRANSPORT};
+    use super::*;
+    use crate::error::{Disposition, ErrorKind};
+
+    const RETRY: Disposition = Disposition::Retry { after: None };
 
     /// Every code the reference documents, with the status it documents.
     #[test]

@@ -1,5 +1,6 @@
 //! Reads error responses in all shapes of the service.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -8,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::classify::classify;
+use super::codes::{cause, cure};
 use crate::error::{Disposition, Error, ErrorKind};
 use crate::policy::BackoffPolicy;
 
@@ -18,6 +20,10 @@ pub(crate) const WAIT_FLOOR: Duration = Duration::from_secs(1);
 
 const TEXT_LIMIT: usize = 200;
 const WORD_LIMIT: usize = 80;
+/// How many further errors of one answer are named.
+const MORE: usize = 3;
+/// A text that repeats so many bytes of a secret repeats it.
+const SECRET_PART: usize = 12;
 
 /// The parts of an error body that the crate uses.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,27 +32,52 @@ pub(crate) struct Envelope {
     pub(crate) code: Option<String>,
     /// OAuth's `error`.
     pub(crate) oauth_error: Option<String>,
-    /// The service's message for humans.
+    /// The service's message for humans, else OAuth's `error_description`.
     pub(crate) message: Option<String>,
+    /// Codes and parameters of the errors behind the first.
+    more: Vec<String>,
     pub(crate) parameter: Option<String>,
     pub(crate) permission: Option<String>,
 }
 
 impl Envelope {
-    /// Reads any `body`: JSON with or without a head, an empty `errors`, OAuth's shape, HTML,
-    /// nothing. Missing parts are `None`.
-    pub(crate) fn read(body: &[u8]) -> Self {
+    /// Reads any `body`: JSON with or without a head, an empty `errors`, an `error` that is an object, OAuth's shape,
+    /// HTML, nothing. Missing parts are `None`, and so are texts that repeat one of `secrets`.
+    pub(crate) fn read(body: &[u8], secrets: &[&str]) -> Self {
         let Ok(head) = serde_json::from_slice::<Value>(body) else { return Self::default() };
-        let first = head.get("errors").and_then(|errors| errors.get(0)).unwrap_or(&Value::Null);
-        let either = |name: &str, limit| text(first.get(name), limit).or_else(|| text(head.get(name), limit));
-        let oauth_error = text(head.get("error"), WORD_LIMIT);
+        let errors = head.get("errors").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let nested = head.get("error").filter(|error| error.is_object());
+        let first = errors.first().or(nested).unwrap_or(&Value::Null);
+        let read = |of: &Value, name: &str, limit| text(of.get(name), limit).filter(|text| !repeats(text, secrets));
+        let either = |name: &str, limit| read(first, name, limit).or_else(|| read(&head, name, limit));
+        let oauth_error = read(&head, "error", WORD_LIMIT);
+        let further = |error: &Value| {
+            let parts = ["errorCode", "parameterName"].map(|name| read(error, name, WORD_LIMIT));
+            Some(parts.into_iter().flatten().collect::<Vec<_>>().join(" ")).filter(|text| !text.is_empty())
+        };
         Self {
-            code: either("errorCode", WORD_LIMIT).or_else(|| oauth_error.clone()),
-            message: either("message", TEXT_LIMIT),
+            code: either("errorCode", WORD_LIMIT)
+                .or_else(|| oauth_error.clone())
+                .or_else(|| nested.and_then(|error| read(error, "code", WORD_LIMIT))),
+            message: either("message", TEXT_LIMIT).or_else(|| either("error_description", TEXT_LIMIT)),
             parameter: either("parameterName", WORD_LIMIT),
             permission: either("permissionName", WORD_LIMIT),
             oauth_error,
+            more: errors.iter().skip(1).filter_map(further).take(MORE).collect(),
         }
+    }
+
+    /// `headline`, the service's own words or else what its code means, and what it reports besides.
+    pub(crate) fn describe(&self, headline: &'static str) -> Cow<'static, str> {
+        let mut text = Cow::Borrowed(headline);
+        let cause = || self.code.as_deref().and_then(cause);
+        if let Some(message) = self.message.as_deref().or_else(cause) {
+            text = format!("{text}: {message}").into();
+        }
+        if !self.more.is_empty() {
+            text = format!("{text}; also {}", self.more.join(", ")).into();
+        }
+        text
     }
 }
 
@@ -60,6 +91,16 @@ fn text(value: Option<&Value>, limit: usize) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// Whether `text` repeats a secret, or a part of one that is long enough to be of use.
+fn repeats(text: &str, secrets: &[&str]) -> bool {
+    let parts = || text.as_bytes().windows(SECRET_PART);
+    let holds = |secret: &str, part: &[u8]| secret.as_bytes().windows(SECRET_PART).any(|window| window == part);
+    secrets
+        .iter()
+        .filter(|secret| !secret.is_empty())
+        .any(|secret| text.contains(secret) || secret.len() > SECRET_PART && parts().any(|part| holds(secret, part)))
+}
+
 /// `text` without control characters, truncated to `limit`.
 fn clean(text: &str, limit: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(limit).collect::<String>().trim().to_owned()
@@ -69,11 +110,7 @@ fn clean(text: &str, limit: usize) -> String {
 ///
 /// `secrets` are those in the request: texts of the service that repeat one are dropped.
 pub(crate) fn error_from(status: u16, headers: &HeaderMap, body: &[u8], secrets: &[&str]) -> Error {
-    let mut envelope = Envelope::read(body);
-    for part in [&mut envelope.code, &mut envelope.message, &mut envelope.parameter, &mut envelope.permission] {
-        let repeats = |text: &String| secrets.iter().any(|secret| !secret.is_empty() && text.contains(secret));
-        *part = part.take().filter(|text| !repeats(text));
-    }
+    let envelope = Envelope::read(body, secrets);
     let (kind, disposition) = classify(Some(status), envelope.code.as_deref());
     // An expired sync token is also reported as a bad parameter.
     let stale_sync = envelope.code.as_deref() == Some("CMN-101") && envelope.parameter.as_deref() == Some("syncToken");
@@ -87,10 +124,8 @@ pub(crate) fn error_from(status: u16, headers: &HeaderMap, body: &[u8], secrets:
         | Disposition::Prune
         | Disposition::Resync => disposition,
     };
-    let message = match envelope.message {
-        Some(message) => format!("{}: {message}", headline(kind)).into(),
-        None => std::borrow::Cow::Borrowed(headline(kind)),
-    };
+    let message = envelope.describe(headline(kind));
+    let help = envelope.code.as_deref().and_then(cure);
     Error::new(kind, message)
         .with_disposition(disposition)
         .with_status(status)
@@ -98,6 +133,7 @@ pub(crate) fn error_from(status: u16, headers: &HeaderMap, body: &[u8], secrets:
         .with_parameter(envelope.parameter)
         .with_permission(envelope.permission)
         .with_request_id(request_id(headers))
+        .with_help(help)
         .with_ambiguous(matches!(status, 408 | 500..=599))
 }
 
@@ -227,7 +263,7 @@ mod tests {
         let long = format!(r#"{{"errors":[{{"errorCode":"CMN-101","message":"a\u0007b\n{}"}}]}}"#, "x".repeat(5_000));
         let shown = error(400, &long).to_string();
         assert!(shown.starts_with("the service refused the request: abxxx"), "{shown}");
-        assert!(shown.chars().count() < 300 && !shown.contains('\n'), "{shown}");
+        assert!(shown.chars().count() < 360 && !shown.contains('\n'), "{shown}");
         assert_eq!(error(503, "").to_string(), "the service failed (HTTP 503), request 7f3c-0");
     }
 
@@ -238,6 +274,55 @@ mod tests {
         let error = error_from(401, &HeaderMap::new(), body.as_bytes(), &["", "T0KEN"]);
         assert_eq!(error.code(), Some("OAU-129"));
         assert!(!format!("{error} {error:?}").contains("T0KEN"));
+    }
+
+    #[test]
+    fn a7_text_that_repeats_a_part_of_a_secret_is_dropped() {
+        let secret = "eyJhbGciOiJSUzI1NiJ9.payload.signature";
+        for (message, is_shown) in [
+            ("JWT [eyJhbGciOiJSUzI1...] has expired", false),
+            ("signature payload.signature", false),
+            ("JWT [eyJhbGciOiJ...] has expired", true),
+            ("the assertion has expired", true),
+        ] {
+            let body = format!(r#"{{"error":"invalid_grant","error_description":"{message}"}}"#);
+            let error = error_from(400, &HeaderMap::new(), body.as_bytes(), &[secret]);
+            assert_eq!(error.to_string().contains(message), is_shown, "{error}");
+            assert_eq!(error.code(), Some("invalid_grant"));
+        }
+    }
+
+    #[test]
+    fn an_error_has_the_services_words_the_meaning_of_its_code_and_what_to_do() {
+        for (status, body, want) in [
+            (
+                401,
+                r#"{"error":"invalid_client","error_description":"Invalid client: app-x","errors":[{"errorCode":"OAU-146"}]}"#,
+                "the service refused the credentials: Invalid client: app-x (HTTP 401, OAU-146), request 7f3c-0; compare \
+                 both with the app's credentials, and the server with the app's environment",
+            ),
+            (
+                403,
+                r#"{"errors":[{"errorCode":"SUB-505"}]}"#,
+                "too many subscriptions for this user and app: the user and app have too many subscriptions (HTTP 403, \
+                 SUB-505), request 7f3c-0; close subscriptions that are not needed any more: `GET \
+                 /restapi/v1.0/subscription` lists them",
+            ),
+            (
+                400,
+                r#"{"errors":[{"errorCode":"CMN-101","message":"m","parameterName":"a"},{"errorCode":"CMN-101",
+                "parameterName":"b"},{"x":1},{"errorCode":"SUB-508"}]}"#,
+                "the service refused the request: m; also CMN-101 b, SUB-508 (HTTP 400, CMN-101), parameter a, request \
+                 7f3c-0; correct the parameter that the error names",
+            ),
+            (
+                503,
+                r#"{"error":{"code":"CMN-201","message":"Down"}}"#,
+                "the service failed: Down (HTTP 503, CMN-201), request 7f3c-0",
+            ),
+        ] {
+            assert_eq!(error(status, body).to_string(), want);
+        }
     }
 
     #[test]

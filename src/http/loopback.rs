@@ -12,6 +12,11 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Whether credentials that are sent to `url` can be read on their way.
+pub(crate) fn is_exposed(url: &Url) -> bool {
+    url.scheme() == "http" && !is_loopback(url)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,7 +33,9 @@ mod tests {
             ("http://[::2]", false),
             ("data:text", false),
         ] {
-            assert_eq!(is_loopback(&Url::parse(url).unwrap()), is_it, "{url}");
+            let url = Url::parse(url).unwrap();
+            assert_eq!(is_loopback(&url), is_it, "{url}");
+            assert_eq!(is_exposed(&url), !is_it && url.scheme() == "http", "{url}");
         }
     }
 }

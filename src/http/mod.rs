@@ -48,6 +48,7 @@ mod bounded;
 pub(crate) mod budget;
 mod builtin;
 pub(crate) mod classify;
+pub(crate) mod codes;
 #[cfg(feature = "websocket")]
 pub(crate) mod dials;
 pub(crate) mod envelope;

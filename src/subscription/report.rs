@@ -1,7 +1,7 @@
 //! What the status shows. Pure.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -11,10 +11,7 @@ use super::machine;
 use crate::ids::SubscriptionId;
 use crate::kind::TransportKind;
 use crate::status::{Phase, Status, Wait};
-use crate::waiting::Waiting;
-
-/// Shorter waits are not reported.
-const REPORTED_WAIT: Duration = Duration::from_secs(2);
+use crate::waiting::{REPORTED_WAIT, Waiting};
 
 /// What the other owners answer.
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +135,8 @@ fn differs(new: &Status, published: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::error::{Error, ErrorKind};
     use crate::subscription::ending::Terms;

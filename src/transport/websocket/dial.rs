@@ -108,6 +108,7 @@ impl HttpDialer {
             Error::new(ErrorKind::Internal, "the key is not a valid header value").with_source(error)
         })?;
         headers.insert(SEC_WEBSOCKET_KEY, sent);
+        let failed = |error| failed(error, to.url.host_str().unwrap_or_default());
         let (status, headers, body) = system.http().send(request).await.map_err(failed)?.into_parts();
         if status.as_u16() != 101 {
             return Err(refused(status.as_u16(), headers, body, to).await);
@@ -176,10 +177,10 @@ pub(super) fn is_final(status: u16) -> bool {
     matches!(status, 400..=499) && !matches!(status, 408 | 429)
 }
 
-fn failed(error: HttpError) -> Error {
+fn failed(error: HttpError, host: &str) -> Error {
     let (kind, message) = match error.kind() {
-        HttpErrorKind::Timeout => (ErrorKind::Timeout, "the gateway could not be reached in time"),
-        _ => (ErrorKind::Network, "no connection to the gateway"),
+        HttpErrorKind::Timeout => (ErrorKind::Timeout, format!("the gateway {host} could not be reached in time")),
+        _ => (ErrorKind::Network, format!("no connection to the gateway {host}")),
     };
     Error::new(kind, message).with_ambiguous(error.sent()).with_source(error)
 }

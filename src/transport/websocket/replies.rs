@@ -18,7 +18,7 @@ pub(super) const REPLY_WITHIN: Duration = Duration::from_secs(30);
 
 /// The status of a reply; if absent, the one that its body implies.
 pub(super) fn status_of(reply: &Reply) -> u16 {
-    let failed = || Envelope::read(reply.body.as_bytes()).code.is_some();
+    let failed = || Envelope::read(reply.body.as_bytes(), &[]).code.is_some();
     reply.status.unwrap_or_else(|| if failed() { 400 } else { 200 })
 }
 
