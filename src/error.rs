@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,6 +117,55 @@ impl ErrorKind {
             Self::Closed => "closed",
             Self::Internal => "internal",
         }
+    }
+}
+
+impl ErrorKind {
+    const ALL: [Self; 18] = [
+        Self::Config,
+        Self::Auth,
+        Self::Permission,
+        Self::TransportRefused,
+        Self::RateLimited,
+        Self::SubscriptionLimit,
+        Self::NotFound,
+        Self::SessionLost,
+        Self::Rejected,
+        Self::Service,
+        Self::Network,
+        Self::Timeout,
+        Self::Protocol,
+        Self::Crypto,
+        Self::Store,
+        Self::Busy,
+        Self::Closed,
+        Self::Internal,
+    ];
+}
+
+/// Reads the kind's name.
+///
+/// # Errors
+/// [`Config`](Self::Config) for an unknown name.
+impl FromStr for ErrorKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let unknown =
+            || Error::config(format!("error kind {:?} is not known", name.chars().take(64).collect::<String>()));
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or_else(unknown)
+    }
+}
+
+impl serde::Serialize for ErrorKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ErrorKind {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<'_, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -248,6 +298,11 @@ impl Error {
     pub fn with_ambiguous(mut self, unclear: bool) -> Self {
         self.0.unclear = unclear;
         self
+    }
+
+    /// The text of this layer alone, without status and code.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
     }
 
     /// What kind of failure this is.
@@ -413,27 +468,9 @@ mod tests {
     }
     #[test]
     fn a_kind_is_named_as_its_variant_is() {
-        for kind in [
-            ErrorKind::Config,
-            ErrorKind::Auth,
-            ErrorKind::Permission,
-            ErrorKind::TransportRefused,
-            ErrorKind::RateLimited,
-            ErrorKind::SubscriptionLimit,
-            ErrorKind::NotFound,
-            ErrorKind::SessionLost,
-            ErrorKind::Rejected,
-            ErrorKind::Service,
-            ErrorKind::Network,
-            ErrorKind::Timeout,
-            ErrorKind::Protocol,
-            ErrorKind::Crypto,
-            ErrorKind::Store,
-            ErrorKind::Busy,
-            ErrorKind::Closed,
-            ErrorKind::Internal,
-        ] {
+        for kind in ErrorKind::ALL {
             assert_eq!(kind.to_string().replace('_', ""), format!("{kind:?}").to_lowercase());
+            assert_eq!(kind.as_str().parse::<ErrorKind>().unwrap(), kind);
         }
     }
 }

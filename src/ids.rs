@@ -51,6 +51,28 @@ macro_rules! id {
             }
         }
 
+        /// Never fails: any text may be an id.
+        impl ::std::str::FromStr for $name {
+            type Err = ::std::convert::Infallible;
+
+            fn from_str(id: &str) -> Result<Self, Self::Err> {
+                Ok(Self(id.to_owned()))
+            }
+        }
+
+        /// For look-ups in a map by the text.
+        impl ::std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
                 &self.0
@@ -104,6 +126,16 @@ id! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_made_of_text_becomes_text_and_is_found_by_text() {
+        let id: ExtensionId = "7".parse().unwrap();
+        assert_eq!((&id, String::from(id.clone()).as_str()), (&"7".into(), "7"));
+        let names = std::collections::HashMap::from([(id.clone(), "name")]);
+        assert_eq!((names.get("7"), names.get("8")), (Some(&"name"), None));
+        let sorted = std::collections::BTreeMap::from([(id, "name")]);
+        assert_eq!((sorted.get("7"), sorted.get("8")), (Some(&"name"), None));
+    }
 
     #[test]
     fn an_id_is_read_from_a_string_or_from_a_number_by_its_digits() {

@@ -1,9 +1,6 @@
 //! Names of the transports.
 
-use std::fmt;
-use std::str::FromStr;
-
-use crate::error::Error;
+use crate::words::words;
 
 /// A transport by the service's name for it (`deliveryMode.transportType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,43 +16,13 @@ pub enum TransportKind {
     Poll,
 }
 
-impl TransportKind {
-    const ALL: [Self; 4] = [Self::PubNub, Self::WebSocket, Self::WebHook, Self::Poll];
-
-    /// The service's spelling.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PubNub => "PubNub",
-            Self::WebSocket => "WebSocket",
-            Self::WebHook => "WebHook",
-            Self::Poll => "Poll",
-        }
-    }
-}
-
-/// Ignores case: `pubnub` as well as `PubNub`.
-///
-/// # Errors
-/// [`ErrorKind::Config`](crate::ErrorKind::Config) for an unknown name; the message lists the known ones.
-impl FromStr for TransportKind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(name)).ok_or_else(|| {
-            const SHOWN: usize = 64;
-            let shown: String = name.chars().take(SHOWN).collect();
-            let known = Self::ALL.map(Self::as_str).join(", ");
-            Error::config(format!("transport {shown:?} is not known; known are: {known}"))
-        })
-    }
-}
-
-impl fmt::Display for TransportKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+// The service's spellings; `Poll` is this crate's.
+words!("transport", TransportKind {
+    PubNub = "PubNub",
+    WebSocket = "WebSocket",
+    WebHook = "WebHook",
+    Poll = "Poll",
+});
 
 #[cfg(test)]
 mod tests {

@@ -158,12 +158,14 @@ mod salvage;
 mod secret;
 mod service_clock;
 mod status;
+mod stored;
 mod subscription;
 mod system;
 pub mod telemetry;
 mod timestamp;
 pub mod transport;
 mod waiting;
+mod words;
 
 pub use auth::OAuth;
 pub use clock::{SystemClock, WallClock};

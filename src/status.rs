@@ -1,5 +1,6 @@
 //! The status of a subscription.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,7 +9,9 @@ use tokio::sync::watch;
 use crate::error::Error;
 use crate::ids::SubscriptionId;
 use crate::kind::TransportKind;
+use crate::timestamp::Timestamp;
 use crate::waiting::WaitCause;
+use crate::words::words;
 
 /// The status of a [`Subscription`](crate::Subscription).
 #[derive(Clone, Debug)]
@@ -63,6 +66,36 @@ impl Status {
     }
 }
 
+/// One line: the phase, the transport, and what is unusual.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} over {}", self.phase, self.transport)?;
+        if self.is_polling {
+            f.write_str(", polling")?;
+        }
+        if let Some(until) = self.expires_at {
+            write!(f, ", lease until {}", Timestamp::from(until))?;
+        }
+        if self.phase == Phase::Closed {
+            f.write_str(if self.deleted { ", deleted" } else { ", not known to be deleted" })?;
+        }
+        if self.failed_attempts > 0 {
+            write!(f, ", {} failed attempts", self.failed_attempts)?;
+        }
+        if let Some(wait) = &self.waiting {
+            write!(f, ", {wait}")?;
+        }
+        self.last_error.as_ref().map_or(Ok(()), |error| write!(f, ": {error}"))
+    }
+}
+
+/// As in "waits until 2026-01-02T03:04:05.000Z (rate_limit)".
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "waits until {} ({})", Timestamp::from(self.until), self.cause)
+    }
+}
+
 /// Why attempts are delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -99,21 +132,15 @@ pub enum Phase {
     Closed,
 }
 
-impl Phase {
-    /// A word for logs and machines.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Connecting => "connecting",
-            Self::Live => "live",
-            Self::Reconnecting => "reconnecting",
-            Self::Recreating => "recreating",
-            Self::Closing => "closing",
-            Self::Closed => "closed",
-        }
-    }
-}
+words!("phase", Phase {
+    Starting = "starting",
+    Connecting = "connecting",
+    Live = "live",
+    Reconnecting = "reconnecting",
+    Recreating = "recreating",
+    Closing = "closing",
+    Closed = "closed",
+});
 
 /// A watch of a subscription's [`Status`], or that of an agent session. Cheap to clone; does not keep the subscription
 /// alive.

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::{Error, ErrorKind};
+use crate::words::words;
 
 /// Why the next try is put off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,17 +26,13 @@ pub enum WaitCause {
     BackOff,
 }
 
-impl WaitCause {
-    /// A word for logs and machines.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RateLimit => "rate_limit",
-            Self::RetryAfter => "retry_after",
-            Self::BackOff => "back_off",
-        }
-    }
+words!("cause of a wait", WaitCause {
+    RateLimit = "rate_limit",
+    RetryAfter = "retry_after",
+    BackOff = "back_off",
+});
 
+impl WaitCause {
     /// Why one waits after `error`.
     pub(crate) fn after(error: &Error) -> Self {
         match error.kind() {

@@ -1,7 +1,10 @@
 //! The items of a session's stream besides events and gaps.
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{AgentNotification, RemoteEnd};
 use crate::delivery::{Gap, Resumed, Undecodable};
+use crate::words::words;
 
 /// One item of the stream of an agent session.
 ///
@@ -42,8 +45,17 @@ pub enum Channel {
     Digital,
 }
 
+words!("channel", Channel {
+    Voice = "voice",
+    VoiceMail = "voice_mail",
+    WorkItem = "work_item",
+    Text = "text",
+    Email = "email",
+    Digital = "digital",
+});
+
 /// A contact that ended without an end event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GoneContact {
     /// Its id (`ContactID`).

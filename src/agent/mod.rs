@@ -58,6 +58,7 @@ mod shared;
 #[cfg(test)]
 mod shift_tests;
 mod station;
+mod stored;
 mod stream;
 
 pub use builder::{AgentSessionBuilder, OnExisting, OnLost};

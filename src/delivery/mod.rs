@@ -1,14 +1,16 @@
 //! The items of the stream.
 
+mod display;
 mod unrecovered;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::Notification;
 use crate::ids::SubscriptionId;
+use crate::words::words;
 
 pub use unrecovered::{Changes, OpenReason, Unrecovered};
 
@@ -16,6 +18,39 @@ pub use unrecovered::{Changes, OpenReason, Unrecovered};
 ///
 /// Every possible fate of an event is one of these: it arrives, or a [`Gap`] says that it may not, or it arrived and
 /// could not be decoded.
+///
+/// # Stored form
+///
+/// `Serialize` and `Deserialize` have one form for deliveries, their parts and [`Status`](crate::Status), for journals,
+/// queues and logs. It is one object with `type`, the version `v` (1), and fields by the type:
+///
+/// | `type` | Fields |
+/// | --- | --- |
+/// | `event` | `uuid`, `kind`, `origin`, `received_ns`, `event` (the URI), `timestamp`, `subscription_id`, `owner_id`, `raw` |
+/// | `gap` | `cause` (with `events` or `pause_ns`), `detail`, `certainty`, `since`, `until`, `lost`, `filters` |
+/// | `resumed` | `complete`, `at`, `old_id` and `new_id`, `unrecovered` (filters), `open` ([`Unrecovered`] whole) |
+/// | `undecodable` | `reason`, `bytes`, `received_ns`, `raw` |
+/// | `filters_disabled` | `filters`: `filter`, `reason` and `message` of each |
+/// | `status` | `phase`, `healthy`, `transport`, `expires_at`, `waiting`, `last_error` and others |
+/// | `agent_event`, `contacts_gone`, `session_ended` | deliveries of agent sessions (feature `agent`) |
+///
+/// - `raw` is a JSON string with the whole text as the service sent it: order and duplicates of keys, white space,
+///   numbers and escapes are those of the service, through any format and through `serde_json::Value`. A notification
+///   is read from it, with the same [`dedup_key`](Notification::dedup_key); the fields beside it are for other readers.
+///   It holds the account's data, and that of an `undecodable` may hold the channel's name.
+/// - `received_ns` counts nanoseconds since 1970. Other times are text in RFC 3339, to the nanosecond, `timestamp` as
+///   the service wrote it.
+/// - Readers ignore fields that they do not know. A cause or reason of a later version is `Unknown`; any other unknown
+///   word, type or version is an error of the deserializer.
+/// - The format must name fields, as JSON, CBOR and MessagePack with names do.
+///
+/// ```
+/// use ringcentral_events::{Delivery, Gap};
+/// let line = r#"{"type":"gap","v":1,"cause":"overflow","certainty":"certain","lost":3}"#;
+/// let Delivery::Gap(gap) = serde_json::from_str(line)? else { panic!("it is a gap") };
+/// assert_eq!(gap, serde_json::from_str::<Gap>(&serde_json::to_string(&gap)?)?);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Delivery {
@@ -109,16 +144,10 @@ pub enum Certainty {
     Possible,
 }
 
-impl Certainty {
-    /// A word for logs and machines.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Certain => "certain",
-            Self::Possible => "possible",
-        }
-    }
-}
+words!("certainty", Certainty {
+    Certain = "certain",
+    Possible = "possible",
+});
 
 /// Why events are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,6 +223,8 @@ pub enum GapCause {
     AnswerLost,
     /// Agent sessions: the session existed before it was joined.
     SessionJoined,
+    /// Read from the stored form of a later version of this crate, which knows more causes.
+    Unknown,
 }
 
 impl GapCause {
@@ -223,6 +254,7 @@ impl GapCause {
             Self::EventsMissed => "events_missed",
             Self::AnswerLost => "answer_lost",
             Self::SessionJoined => "session_joined",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -256,6 +288,7 @@ impl fmt::Display for GapCause {
             Self::EventsMissed => "the service no longer had the events since the previous poll",
             Self::AnswerLost => "an answer was lost and only its state was delivered again",
             Self::SessionJoined => "the session existed before it was joined",
+            Self::Unknown => "a cause that this version does not know",
         })
     }
 }
@@ -282,7 +315,7 @@ pub struct Resumed {
 }
 
 /// A subscription was lost and another one replaced it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Recreated {
     /// The lost subscription.

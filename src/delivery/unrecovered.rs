@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use crate::event::{EventFilter, EventKind, GapClosure};
+use crate::words::unknown;
 
 /// A filter whose events may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,26 @@ impl Changes {
 }
 
 /// Their names.
+impl Serialize for Changes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(Self::NAMES.iter().filter(|(change, _)| !self.common(*change).is_empty()).map(|it| it.1))
+    }
+}
+
+/// Their names; an unknown one is an error that names it.
+impl<'de> Deserialize<'de> for Changes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::<String>::deserialize(deserializer)?.iter().try_fold(Self::NONE, |changes, name| {
+            let known = Self::NAMES.iter().find(|(_, known)| known == name);
+            let names = Self::NAMES.iter().map(|it| it.1);
+            known
+                .map(|(change, _)| changes.and(*change))
+                .ok_or_else(|| de::Error::custom(unknown("change", name, names)))
+        })
+    }
+}
+
+/// Their names.
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = Self::NAMES.iter().filter(|(change, _)| !self.common(*change).is_empty());
@@ -119,6 +142,8 @@ pub enum OpenReason {
     NotFound,
     /// The subscription ended before the sources had answered.
     CutShort,
+    /// Read from the stored form of a later version of this crate, which knows more reasons.
+    Unknown,
 }
 
 impl OpenReason {
@@ -138,6 +163,7 @@ impl OpenReason {
             Self::Refused => "refused",
             Self::NotFound => "not_found",
             Self::CutShort => "cut_short",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -1,9 +1,8 @@
 //! The catalog of event filters.
 
-use std::fmt;
-
 use super::kind::EventKind;
 use super::table::event_table;
+use crate::words::words;
 
 /// One filter of the catalog.
 #[derive(Clone, Copy, Debug)]
@@ -87,24 +86,12 @@ pub enum GapClosure {
     Nothing,
 }
 
-impl GapClosure {
-    /// `complete`, `state only`, `partial` or `nothing`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::StateOnly => "state only",
-            Self::Partial => "partial",
-            Self::Nothing => "nothing",
-        }
-    }
-}
-
-impl fmt::Display for GapClosure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+words!("closure", GapClosure {
+    Complete = "complete",
+    StateOnly = "state only",
+    Partial = "partial",
+    Nothing = "nothing",
+});
 
 macro_rules! scope {
     (service) => {

@@ -1,10 +1,14 @@
 //! The kinds of events.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::table::event_table;
+use crate::error::Error;
+use crate::words::unknown;
 
 macro_rules! permission {
     (none) => {
@@ -112,6 +116,26 @@ impl EventKind {
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// Reads the kind's name, in any casing.
+///
+/// # Errors
+/// [`ErrorKind::Config`](crate::ErrorKind::Config) for an unknown name.
+impl FromStr for EventKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let found = Self::all().find(|kind| kind.as_str().eq_ignore_ascii_case(name));
+        found.ok_or_else(|| unknown("kind of event", name, Self::all().map(Self::as_str)))
+    }
+}
+
+/// Reads the kind's name; one of a later version of this crate is [`Unknown`](Self::Unknown).
+impl<'de> Deserialize<'de> for EventKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Cow::<'_, str>::deserialize(deserializer)?.parse().unwrap_or(Self::Unknown))
     }
 }
 

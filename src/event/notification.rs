@@ -15,6 +15,7 @@ use super::typed::{Event, Payload, kind_of};
 use super::uri::{Normal, Parts};
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::timestamp::Timestamp;
+use crate::words::words;
 
 /// One event as sent by the service: envelope and body.
 ///
@@ -65,23 +66,11 @@ pub enum Origin {
     Snapshot,
 }
 
-impl Origin {
-    /// `push`, `catch_up` or `snapshot`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Push => "push",
-            Self::CatchUp => "catch_up",
-            Self::Snapshot => "snapshot",
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+words!("origin", Origin {
+    Push = "push",
+    CatchUp = "catch_up",
+    Snapshot = "snapshot",
+});
 
 /// Identifies an event across deliveries: 128 bits of a SHA-256 over `uuid`, event URI, extension
 /// and body, or over the whole text without a `uuid`.
@@ -524,6 +513,21 @@ pub enum Resource<'a> {
     PresenceLines(&'a str),
     /// This telephony session.
     TelephonySession(&'a str),
+}
+
+/// One line without the account's data: kind, uuid, time, and the origin if it was not pushed.
+impl fmt::Display for Notification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.uuid.as_deref().unwrap_or("without uuid").escape_debug())?;
+        if let Some(sent) = &self.timestamp {
+            write!(f, ", sent {}", sent.as_str().escape_debug())?;
+        }
+        match self.origin {
+            Origin::Push => Ok(()),
+            Origin::CatchUp => f.write_str(", found by catch-up"),
+            Origin::Snapshot => f.write_str(", part of a snapshot"),
+        }
+    }
 }
 
 /// Kind, ids and URI; never the body.

@@ -33,11 +33,12 @@ pub const LAYERS: &[Layer] = &[
             "durable",
             "kind",
             "registry",
+            "words",
         ],
     ),
     layer(
         "What the reader gets: deliveries, typed events, status",
-        &["delivery", "status", "policy", "event", "codec", "dedup", "service_clock", "telemetry"],
+        &["delivery", "status", "policy", "event", "codec", "dedup", "service_clock", "stored", "telemetry"],
     ),
     layer("One HTTP caller: deadlines, retries, rate groups", &["http", "system"]),
     layer("Logins and tokens", &["auth"]),

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use serde_json::value::RawValue;
 
 use crate::event::RawJson;
+use crate::words::words;
 use value::{Fields, text};
 
 pub use agent::{
@@ -74,6 +75,25 @@ macro_rules! events {
             /// The kind with that name, in any casing.
             fn named(name: &str) -> Self {
                 Self::ALL.iter().copied().find(|kind| kind.as_str().eq_ignore_ascii_case(name)).unwrap_or(Self::Unknown)
+            }
+        }
+
+        impl ::std::fmt::Display for AgentEventKind {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl ::serde::Serialize for AgentEventKind {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        /// Reads the service's name; an unknown one is [`Unknown`](Self::Unknown).
+        impl<'de> ::serde::Deserialize<'de> for AgentEventKind {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <::std::borrow::Cow<'_, str> as ::serde::Deserialize>::deserialize(deserializer).map(|it| Self::named(&it))
             }
         }
 
@@ -252,6 +272,11 @@ pub enum AgentOrigin {
     /// may have happened long ago.
     Snapshot,
 }
+
+words!("origin", AgentOrigin {
+    Live = "live",
+    Snapshot = "snapshot",
+});
 
 /// An event of an agent session, with the circumstances of its arrival.
 ///
