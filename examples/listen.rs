@@ -20,10 +20,12 @@
 //! `--format json` prints only JSON objects, one per line, on standard output; logs (`RUST_LOG`) go
 //! to standard error. `type` is `ready` once all subscriptions exist, then `event`, `gap`,
 //! `resumed`, `undecodable`, `filters_disabled`, `status` and `error`, and finally `closed`, if any
-//! subscription existed or was being created. `index` counts the subscriptions from 0. An event's
-//! `body` is the service's text byte for byte, except that line breaks between tokens become
-//! spaces. `raw`, the text of an `undecodable` item, requires `--show-raw`: for a malformed answer
-//! it is the whole answer, including the channel's name, which is a secret.
+//! subscription existed or was being created. Deliveries and states have the crate's stored form
+//! (see `Delivery`), so that each of these lines can be read as a `Delivery` or a `Status`. Beside
+//! it, `index` counts the subscriptions from 0, and an event's `body` is the service's text byte
+//! for byte, except that line breaks between tokens become spaces. `raw`, the text of an
+//! `undecodable` item, requires `--show-raw`: for a malformed answer it is the whole answer,
+//! including the channel's name, which is a secret.
 //!
 //! `--format text` escapes control characters.
 
@@ -235,7 +237,7 @@ async fn listen(
     if !subjects.is_empty() || aborted {
         let ids: Vec<SubscriptionId> = subjects.iter().filter_map(Subject::id).collect();
         let events = printer.events.load(Ordering::Relaxed);
-        let closed = Line::Closed { deleted, subscription_ids: &ids, events };
+        let closed = Line::closed(deleted, &ids, events);
         // If standard output is stuck, standard error has it.
         let _ = timeout(LAST_LINE, printer.print(&closed)).await;
     }

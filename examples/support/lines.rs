@@ -4,10 +4,8 @@ use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringcentral_events::transport::TransportKind;
-use ringcentral_events::{
-    Delivery, DisabledFilter, Error, ErrorKind, Gap, Notification, Resumed, Status, SubscriptionId, Timestamp,
-};
-use serde::{Serialize, Serializer};
+use ringcentral_events::{Delivery, Error, ErrorKind, Status, SubscriptionId};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::support::{error_chain, printable};
@@ -21,82 +19,38 @@ pub(crate) enum Format {
     Text,
 }
 
-/// One line. Variants and fields have the names of the JSON.
+/// One line.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Line<'a> {
+    Delivery(Stored<'a, Delivery>),
+    Status(Stored<'a, Status>),
+    Own(Own<'a>),
+}
+
+/// An item in the crate's stored form, with this program's fields behind it.
+#[derive(Serialize)]
+pub(crate) struct Stored<'a, T: Serialize> {
+    #[serde(flatten)]
+    item: &'a T,
+    /// The body of an event as JSON, `null` without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<Option<Cow<'a, RawValue>>>,
+    /// The whole notification if it has no body: flat kinds have their fields there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notification: Option<Cow<'a, RawValue>>,
+    index: usize,
+}
+
+/// A line of this program. Variants and fields have the names of the JSON.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum Line<'a> {
+pub(crate) enum Own<'a> {
     /// All subscriptions are created.
-    Ready {
-        transport: &'static str,
-        subscription_ids: &'a [SubscriptionId],
-        event_filters: &'a [String],
-    },
-    Event {
-        uuid: Option<&'a str>,
-        kind: &'static str,
-        origin: &'static str,
-        /// Nanoseconds since 1970.
-        received_ns: u64,
-        event: &'a str,
-        timestamp: Option<&'a Timestamp>,
-        subscription_id: Option<&'a SubscriptionId>,
-        owner_id: Option<&'a str>,
-        body: Option<Cow<'a, RawValue>>,
-        /// The whole notification if it has no body: flat kinds have their fields there.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        notification: Option<Cow<'a, RawValue>>,
-        index: usize,
-    },
-    Gap {
-        cause: &'static str,
-        detail: String,
-        certainty: &'static str,
-        since: Option<Timestamp>,
-        until: Option<Timestamp>,
-        lost: Option<u64>,
-        filters: &'a [String],
-        index: usize,
-    },
-    Resumed {
-        complete: bool,
-        at: Timestamp,
-        old_id: Option<&'a SubscriptionId>,
-        new_id: Option<&'a SubscriptionId>,
-        /// The filters whose missing events cannot be recovered completely.
-        unrecovered: Vec<&'a str>,
-        index: usize,
-    },
-    Undecodable {
-        reason: &'a str,
-        bytes: usize,
-        received_ns: u64,
-        /// Only if requested: it contains account data and, in a malformed answer of PubNub, also
-        /// the channel.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        raw: Option<&'a str>,
-        index: usize,
-    },
-    FiltersDisabled {
-        filters: Vec<Disabled<'a>>,
-        index: usize,
-    },
-    /// A delivery of a kind that this program does not know.
-    Other {
-        debug: String,
-        index: usize,
-    },
-    Status {
-        phase: &'static str,
-        healthy: bool,
-        subscription_id: Option<&'a SubscriptionId>,
-        expires_at: Option<Timestamp>,
-        polling: bool,
-        failed_attempts: u32,
-        error: Option<String>,
-        index: usize,
-    },
+    Ready { transport: &'static str, subscription_ids: &'a [SubscriptionId], event_filters: &'a [String] },
+    /// Without the text: it contains account data and, in a malformed answer of PubNub, also the channel.
+    Undecodable { v: u8, reason: &'a str, bytes: usize, received_ns: u64, index: usize },
     Error {
-        #[serde(serialize_with = "by_name")]
         kind: ErrorKind,
         code: Option<&'a str>,
         status: Option<u16>,
@@ -107,25 +61,7 @@ pub(crate) enum Line<'a> {
         index: Option<usize>,
     },
     /// The last line.
-    Closed {
-        deleted: bool,
-        subscription_ids: &'a [SubscriptionId],
-        events: u64,
-    },
-}
-
-/// A filter that the service does not serve.
-#[derive(Serialize)]
-pub(crate) struct Disabled<'a> {
-    filter: &'a str,
-    reason: &'a str,
-    message: Option<&'a str>,
-}
-
-impl<'a> From<&'a DisabledFilter> for Disabled<'a> {
-    fn from(filter: &'a DisabledFilter) -> Self {
-        Self { filter: &filter.filter, reason: &filter.reason, message: filter.message.as_deref() }
-    }
+    Closed { deleted: bool, subscription_ids: &'a [SubscriptionId], events: u64 },
 }
 
 impl<'a> Line<'a> {
@@ -134,87 +70,35 @@ impl<'a> Line<'a> {
         subscription_ids: &'a [SubscriptionId],
         event_filters: &'a [String],
     ) -> Self {
-        Self::Ready { transport: transport.as_str(), subscription_ids, event_filters }
+        Self::Own(Own::Ready { transport: transport.as_str(), subscription_ids, event_filters })
     }
 
     /// The line for a delivery of subscription number `index`. `show_raw` includes undecodable
     /// text.
     pub(crate) fn delivery(delivery: &'a Delivery, index: usize, show_raw: bool) -> Self {
+        let mut line = Stored { item: delivery, body: None, notification: None, index };
         match delivery {
-            Delivery::Notification(notification) => Self::event(notification, index),
-            Delivery::Gap(gap) => Self::gap(gap, index),
-            Delivery::Resumed(resumed) => Self::resumed(resumed, index),
-            Delivery::Undecodable(it) => Self::undecodable(&it.reason, &it.raw, it.received_at, index, show_raw),
-            Delivery::FiltersDisabled(filters) => {
-                Self::FiltersDisabled { filters: filters.iter().map(Disabled::from).collect(), index }
+            Delivery::Undecodable(it) if !show_raw => {
+                let received_ns = nanos(it.received_at);
+                let (reason, bytes) = (&it.reason, it.raw.len());
+                return Self::Own(Own::Undecodable { v: 1, reason, bytes, received_ns, index });
             }
-            other => Self::Other { debug: format!("{other:?}"), index },
+            Delivery::Notification(it) => {
+                line.body = Some(it.raw_body().map(on_one_line));
+                line.notification = it.raw_body().is_none().then(|| on_one_line(it.raw()));
+            }
+            _ => {}
         }
-    }
-
-    fn event(notification: &'a Notification, index: usize) -> Self {
-        let body = notification.raw_body();
-        Self::Event {
-            uuid: notification.uuid(),
-            kind: notification.kind().as_str(),
-            origin: notification.origin().as_str(),
-            received_ns: nanos(notification.received_at()),
-            event: notification.event_uri(),
-            timestamp: notification.timestamp(),
-            subscription_id: notification.subscription_id(),
-            owner_id: notification.owner_id().map(AsRef::as_ref),
-            body: body.map(on_one_line),
-            notification: body.is_none().then(|| on_one_line(notification.raw())),
-            index,
-        }
-    }
-
-    fn gap(gap: &'a Gap, index: usize) -> Self {
-        Self::Gap {
-            cause: gap.cause.as_str(),
-            detail: gap.cause.to_string(),
-            certainty: gap.certainty.as_str(),
-            since: gap.since.map(Timestamp::from),
-            until: gap.until.map(Timestamp::from),
-            lost: gap.lost,
-            filters: &gap.filters,
-            index,
-        }
-    }
-
-    fn resumed(resumed: &'a Resumed, index: usize) -> Self {
-        let recreated = resumed.recreated.as_ref();
-        Self::Resumed {
-            complete: resumed.complete,
-            at: resumed.at.into(),
-            old_id: recreated.map(|it| &it.old),
-            new_id: recreated.map(|it| &it.new),
-            unrecovered: resumed.unrecovered.iter().map(|open| open.filter.as_str()).collect(),
-            index,
-        }
-    }
-
-    fn undecodable(reason: &'a str, raw: &'a str, received_at: SystemTime, index: usize, show_raw: bool) -> Self {
-        let received_ns = nanos(received_at);
-        Self::Undecodable { reason, bytes: raw.len(), received_ns, raw: show_raw.then_some(raw), index }
+        Self::Delivery(line)
     }
 
     pub(crate) fn status(status: &'a Status, index: usize) -> Self {
-        Self::Status {
-            phase: status.phase.as_str(),
-            healthy: status.is_healthy(),
-            subscription_id: status.subscription_id.as_ref(),
-            expires_at: status.expires_at.map(Timestamp::from),
-            polling: status.is_polling,
-            failed_attempts: status.failed_attempts,
-            error: status.last_error.as_ref().map(|error| error_chain(&**error)),
-            index,
-        }
+        Self::Status(Stored { item: status, body: None, notification: None, index })
     }
 
     /// `index` identifies the subscription that failed, if any.
     pub(crate) fn error(error: &'a Error, index: Option<usize>) -> Self {
-        Self::Error {
+        Self::Own(Own::Error {
             kind: error.kind(),
             code: error.code(),
             status: error.status(),
@@ -222,7 +106,12 @@ impl<'a> Line<'a> {
             request_id: error.request_id(),
             message: error_chain(error),
             index,
-        }
+        })
+    }
+
+    /// The last line.
+    pub(crate) fn closed(deleted: bool, subscription_ids: &'a [SubscriptionId], events: u64) -> Self {
+        Self::Own(Own::Closed { deleted, subscription_ids, events })
     }
 
     /// The line's text, without a line break.
@@ -235,37 +124,33 @@ impl<'a> Line<'a> {
 
     fn for_people(&self) -> String {
         match self {
+            Self::Delivery(Stored { item, index, .. }) => match item {
+                Delivery::Notification(it) => {
+                    let time = it.timestamp().map_or("-", |timestamp| timestamp.as_str());
+                    let body = it.raw_body().map_or("", RawValue::get);
+                    let uuid = it.uuid().unwrap_or("-");
+                    format!("--> [{index}] {time} {} {uuid} {} {body}", it.kind(), it.event_uri())
+                }
+                Delivery::Undecodable(it) => format!("!!! [{index}] {it}: {}", it.raw),
+                Delivery::Resumed(it) => format!("... [{index}] {it}"),
+                other => format!("!!! [{index}] {other}"),
+            },
+            Self::Status(Stored { item, index, .. }) => format!("... [{index}] {item}"),
+            Self::Own(own) => own.for_people(),
+        }
+    }
+}
+
+impl Own<'_> {
+    fn for_people(&self) -> String {
+        match self {
             Self::Ready { transport, subscription_ids, event_filters } => format!(
                 "Ready! {} over {transport}: {} (Ctrl-C to end)",
                 list(subscription_ids),
                 event_filters.join(", ")
             ),
-            Self::Event { uuid, kind, event, timestamp, body, index, .. } => {
-                let time = timestamp.map_or("-", |timestamp| timestamp.as_str());
-                let body = body.as_ref().map_or("", |body| body.get());
-                format!("--> [{index}] {time} {kind} {} {event} {body}", uuid.unwrap_or("-"))
-            }
-            Self::Gap { detail, certainty, lost, index, .. } => {
-                let lost = lost.map_or_else(String::new, |lost| format!(" ({lost} events)"));
-                format!("!!! [{index}] {certainty} gap{lost}: {detail}")
-            }
-            Self::Resumed { complete, old_id, new_id, index, .. } => {
-                let now = new_id.zip(*old_id).map(|(new, old)| format!(", subscription {new} replaces {old}"));
-                format!("... [{index}] resumed{}{}", now.unwrap_or_default(), if *complete { ", complete" } else { "" })
-            }
-            Self::Undecodable { reason, bytes, raw, index, .. } => {
-                let raw = raw.map_or_else(String::new, |raw| format!(": {raw}"));
-                format!("!!! [{index}] {bytes} bytes that could not be read: {reason}{raw}")
-            }
-            Self::FiltersDisabled { filters, index } => {
-                let each: Vec<String> = filters.iter().map(|it| format!("{} ({})", it.filter, it.reason)).collect();
-                format!("!!! [{index}] the service does not serve: {}", each.join(", "))
-            }
-            Self::Other { debug, index } => format!("??? [{index}] {debug}"),
-            Self::Status { phase, expires_at, error, index, .. } => {
-                let until = expires_at.as_ref().map_or_else(String::new, |at| format!(", lease until {at}"));
-                let error = error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-                format!("... [{index}] {phase}{until}{error}")
+            Self::Undecodable { reason, bytes, index, .. } => {
+                format!("!!! [{index}] {bytes} bytes that could not be decoded: {reason}")
             }
             Self::Error { message, .. } => format!("error: {message}"),
             Self::Closed { deleted, subscription_ids, events } => {
@@ -295,15 +180,11 @@ fn on_one_line(raw: &RawValue) -> Cow<'_, RawValue> {
     RawValue::from_string(text.replace(['\n', '\r'], " ")).map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
-fn by_name<S: Serializer>(kind: &ErrorKind, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(kind.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use ringcentral_events::Origin;
+    use ringcentral_events::{Notification, Origin};
     use serde_json::Value;
 
     use super::*;
@@ -317,16 +198,20 @@ mod tests {
     #[test]
     fn an_event_line_preserves_the_body_byte_for_byte() {
         let body = r#"{"b": 1.50,"a":18446744073709551616, "a":"\u00e9" }"#;
-        let delivery = event(&format!(
+        let raw = format!(
             r#"{{"uuid":"u1","event":"/restapi/v1.0/account/1/extension/2/message-store","ownerId":2,"body":{body}}}"#
-        ));
+        );
+        let delivery = event(&raw);
         let line = Line::delivery(&delivery, 3, false).write(Format::Json).unwrap();
         assert_eq!(
             line,
             format!(
-                r#"{{"type":"event","uuid":"u1","kind":"MessageStore","origin":"push","received_ns":1700000000000000005,"event":"/restapi/v1.0/account/1/extension/2/message-store","timestamp":null,"subscription_id":null,"owner_id":"2","body":{body},"index":3}}"#
+                r#"{{"type":"event","v":1,"uuid":"u1","kind":"MessageStore","origin":"push","received_ns":1700000000000000005,"event":"/restapi/v1.0/account/1/extension/2/message-store","timestamp":null,"subscription_id":null,"owner_id":"2","raw":{},"body":{body},"index":3}}"#,
+                serde_json::to_string(&raw).unwrap()
             )
         );
+        let Delivery::Notification(again) = serde_json::from_str(&line).unwrap() else { panic!("{line}") };
+        assert_eq!(again.raw().get(), raw, "a line is read as a delivery");
     }
 
     #[test]
@@ -348,12 +233,13 @@ mod tests {
 
     #[test]
     fn undecodable_text_is_shown_only_if_requested() {
-        let raw = r#"{"e":1,"c":"1_channel","k":"sub-c-key"}"#;
+        let text = r#"{"type":"undecodable","v":1,"reason":"why","received_ns":5,"raw":"{\"c\":\"1_channel\",\"k\":\"sub-c-key\"}"}"#;
+        let delivery: Delivery = serde_json::from_str(text).unwrap();
         for format in [Format::Json, Format::Text] {
-            let line = Line::undecodable("why", raw, UNIX_EPOCH, 0, false).write(format).unwrap();
-            assert!(line.contains("why") && line.contains("39"), "{line}");
+            let line = Line::delivery(&delivery, 0, false).write(format).unwrap();
+            assert!(line.contains("why") && line.contains("33"), "{line}");
             assert!(!line.contains("channel") && !line.contains("sub-c") && !line.contains("raw"), "{line}");
-            let line = Line::undecodable("why", raw, UNIX_EPOCH, 0, true).write(format).unwrap();
+            let line = Line::delivery(&delivery, 0, true).write(format).unwrap();
             assert!(line.contains("1_channel"), "{line}");
         }
     }

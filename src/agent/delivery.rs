@@ -1,5 +1,7 @@
 //! The items of a session's stream besides events and gaps.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::event::{AgentNotification, RemoteEnd};
@@ -25,6 +27,27 @@ pub enum AgentDelivery {
     ContactsGone(Vec<GoneContact>),
     /// The last item: the session has ended.
     SessionEnded(SessionEnded),
+}
+
+/// One line without the account's data.
+impl fmt::Display for AgentDelivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Notification(it) => it.fmt(f),
+            Self::Gap(it) => it.fmt(f),
+            Self::Resumed(it) => it.fmt(f),
+            Self::Undecodable(it) => it.fmt(f),
+            Self::ContactsGone(contacts) => write!(f, "{} contacts ended during a gap", contacts.len()),
+            Self::SessionEnded(it) => it.fmt(f),
+        }
+    }
+}
+
+/// The reason, not the service's message.
+impl fmt::Display for SessionEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the session ended: {}", self.reason.as_str())
+    }
 }
 
 /// The channel of a contact.

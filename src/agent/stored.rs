@@ -143,3 +143,122 @@ through! {
     AgentNotification: EventForm, Item;
     SessionEnded: EndedForm, Item;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use serde_json::value::RawValue;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::delivery::{Certainty, Gap, GapCause, Resumed, Undecodable};
+
+    fn restored(item: &AgentDelivery) -> [AgentDelivery; 2] {
+        let text = serde_json::to_string(item).unwrap();
+        [serde_json::from_str(&text).unwrap(), serde_json::from_value(serde_json::to_value(item).unwrap()).unwrap()]
+    }
+
+    fn notification(raw: &str) -> AgentNotification {
+        let at = SystemTime::UNIX_EPOCH + Duration::new(1_714_979_289, 5);
+        let raw = RawValue::from_string(raw.to_owned()).unwrap();
+        AgentNotification::new(raw, 3, 4, at).with_origin(AgentOrigin::Snapshot)
+    }
+
+    #[test]
+    fn every_event_of_an_agent_is_restored_byte_for_byte() {
+        let fixtures = include_str!("../../tests/fixtures/agent/events.jsonl");
+        let odd = [r#"{"Type":"Mute","a":1e400,"a":"\u0000\ud800" }"#, "[ 1e400 ]", "null", "\"\\ud800\"", "{\n}"];
+        for raw in fixtures.lines().chain(odd) {
+            let item = notification(raw);
+            let stored = serde_json::to_value(&item).unwrap();
+            assert_eq!((&stored["type"], &stored["v"]), (&json!("agent_event"), &json!(1)));
+            assert_eq!(stored["kind"], item.event().kind().as_str());
+            assert_eq!(stored["contact_id"].as_str(), item.event().contact_id());
+            for again in restored(&AgentDelivery::Notification(Box::new(item.clone()))) {
+                assert!(matches!(again, AgentDelivery::Notification(again) if *again == item), "{raw}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_other_delivery_of_an_agent_session_is_restored() {
+        let at = SystemTime::UNIX_EPOCH + Duration::new(1_714_979_289, 5);
+        let gap = Gap {
+            cause: GapCause::EventsMissed,
+            certainty: Certainty::Certain,
+            since: Some(at),
+            until: None,
+            lost: None,
+            filters: Vec::new(),
+        };
+        let resumed = Resumed { complete: false, at, recreated: None, unrecovered: Vec::new() };
+        let undecodable = Undecodable { reason: "why".into(), raw: "{".into(), received_at: at };
+        let gone = Channel::ALL.iter().map(|channel| GoneContact { contact_id: "1".into(), channel: *channel });
+        let ended = |reason, message: Option<&str>| {
+            AgentDelivery::SessionEnded(SessionEnded { reason, message: message.map(Into::into) })
+        };
+        for item in [
+            AgentDelivery::Gap(gap),
+            AgentDelivery::Resumed(resumed),
+            AgentDelivery::Undecodable(undecodable),
+            AgentDelivery::ContactsGone(gone.collect()),
+            ended(EndReason::Asked, None),
+            ended(EndReason::Conflict, Some("m")),
+            ended(EndReason::Remote(RemoteEnd::SessionTimeout), None),
+            ended(EndReason::Remote(RemoteEnd::RemoteLogoff), None),
+            ended(EndReason::Remote(RemoteEnd::Other("x".into())), Some("")),
+        ] {
+            for again in restored(&item) {
+                assert_eq!(format!("{again:?}"), format!("{item:?}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_delivery_of_an_agent_session_is_one_line_without_the_accounts_data() {
+        let raw = r#"{"Type":"CallContactEvent","ContactID":"77","ANI":"+16505550100"}"#;
+        let ended = SessionEnded { reason: EndReason::Conflict, message: Some("secret".into()) };
+        let gone = GoneContact { contact_id: "77".into(), channel: Channel::Voice };
+        for (delivery, want) in [
+            (
+                AgentDelivery::Notification(Box::new(notification(raw))),
+                "CallContactEvent, contact 77, part of a snapshot",
+            ),
+            (AgentDelivery::ContactsGone(vec![gone]), "1 contacts ended during a gap"),
+            (AgentDelivery::SessionEnded(ended), "the session ended: conflict"),
+        ] {
+            assert_eq!(delivery.to_string(), want);
+        }
+    }
+
+    #[test]
+    fn unknown_words_of_an_agent_session_are_read_or_refused_by_name() {
+        let read = serde_json::from_value::<AgentDelivery>;
+        let AgentDelivery::SessionEnded(ended) =
+            read(json!({"type": "session_ended", "v": 1, "reason": "flare"})).unwrap()
+        else {
+            panic!("an end")
+        };
+        assert_eq!(ended.reason, EndReason::Remote(RemoteEnd::Other("flare".into())));
+        let event =
+            json!({"type": "agent_event", "v": 1, "origin": "live", "batch": 1, "batch_index": 0, "received_ns": 1});
+        let with = |field: &str, value: Value| {
+            let mut event = event.clone();
+            event[field] = value;
+            event
+        };
+        for (item, named) in [
+            (event.clone(), "`raw` is missing"),
+            (with("raw", json!("{")), "not JSON"),
+            (with("origin", json!("mail")), "origin \"mail\""),
+            (with("batch", Value::Null), "`batch` is missing"),
+            (with("v", json!(2)), "version 2"),
+            (with("type", json!("event")), "\"event\" is no type of delivery of an agent session"),
+            (json!({"type": "contacts_gone", "v": 1, "contacts": [{"contact_id": "1", "channel": "fax"}]}), "\"fax\""),
+        ] {
+            let error = read(item.clone()).unwrap_err().to_string();
+            assert!(error.contains(named), "{item}: {error}");
+        }
+    }
+}

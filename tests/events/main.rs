@@ -6,6 +6,7 @@ mod filters;
 mod fixtures;
 mod leaves;
 mod notification;
+mod stored;
 mod subject;
 mod wild;
 

@@ -6,6 +6,7 @@ mod script;
 mod session;
 pub(crate) mod value;
 
+use std::fmt;
 use std::time::SystemTime;
 
 use serde_json::value::RawValue;
@@ -355,6 +356,20 @@ impl AgentNotification {
     #[must_use]
     pub fn received_at(&self) -> SystemTime {
         self.received_at
+    }
+}
+
+/// One line without the account's data: kind, contact, and whether it is part of a snapshot.
+impl fmt::Display for AgentNotification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.event.kind().as_str())?;
+        if let Some(contact) = self.event.contact_id() {
+            write!(f, ", contact {}", contact.escape_debug())?;
+        }
+        match self.origin {
+            AgentOrigin::Live => Ok(()),
+            AgentOrigin::Snapshot => f.write_str(", part of a snapshot"),
+        }
     }
 }
 
