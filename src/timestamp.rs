@@ -61,7 +61,7 @@ impl Timestamp {
     /// `at` in the service's format, to the nanosecond if it is no whole millisecond.
     pub(crate) fn exact(at: SystemTime) -> Self {
         let at = nearest(at);
-        let is_whole = at.nanosecond() % 1_000_000 == 0;
+        let is_whole = at.nanosecond().is_multiple_of(1_000_000);
         Self::new(if is_whole {
             written(at, format_args!("{:03}", at.millisecond()))
         } else {

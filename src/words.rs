@@ -6,7 +6,7 @@
 macro_rules! words {
     ($what:literal, $name:ident { $($variant:ident = $word:literal,)+ }) => {
         impl $name {
-            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             /// The word for logs, metrics and the stored form. It does not change.
             #[must_use]

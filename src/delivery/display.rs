@@ -124,12 +124,8 @@ mod tests {
         };
         let ids = Recreated { old: SubscriptionId::new("s1"), new: SubscriptionId::new("s2") };
         let complete = Resumed { complete: true, at: at(0), recreated: None, unrecovered: Vec::new() };
-        let partly = Resumed {
-            complete: false,
-            recreated: Some(ids),
-            unrecovered: vec![open.clone(), open],
-            ..complete.clone()
-        };
+        let partly =
+            Resumed { complete: false, recreated: Some(ids), unrecovered: vec![open.clone(), open], ..complete };
         let disabled = DisabledFilter { filter: "/b".into(), reason: "SUB-412".into(), message: None };
         let sms = r#"{"uuid":"u\u001b[2J","event":"/restapi/v1.0/account/1/extension/2/message-store/instant?type=SMS","timestamp":"2024-05-06T07:08:09Z","ownerId":"2","body":{"from":{"phoneNumber":"+16505550100"},"subject":"secret text"}}"#;
         for (delivery, want) in [

@@ -12,9 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::timestamp::Timestamp;
 
-pub(crate) use delivery::Item;
 #[cfg(feature = "agent")]
-pub(crate) use delivery::json;
+pub(crate) use delivery::{Item, json};
 
 /// The version of the form. A higher one means that readers of this one would misread it: new fields and new words do
 /// not change it.

@@ -93,7 +93,7 @@ impl ErrorForm {
 #[derive(Debug)]
 struct Cause {
     text: String,
-    source: Option<Box<Cause>>,
+    source: Option<Box<Self>>,
 }
 
 impl fmt::Display for Cause {
