@@ -250,7 +250,7 @@ impl Bot {
                 sent.map(|sent| format!("id={} to={to} text={text:?}", sent.id))
             }
             Reply::Post { chat, text } => {
-                let sent = self.client.post_message(chat.as_str(), text).await;
+                let sent = self.client.post_message(chat, text).await;
                 sent.map(|sent| format!("id={} chat={chat} text={text:?}", sent.id))
             }
         };

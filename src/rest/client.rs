@@ -36,12 +36,12 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 /// - fails with the service's error code and request id.
 ///
 /// ```no_run
-/// # async fn run(tokens: ringcentral_events::auth::OAuth) -> ringcentral_events::Result<()> {
+/// # async fn run() -> ringcentral_events::Result<()> {
 /// use ringcentral_events::rest::{Client, Method};
 ///
-/// let client = Client::builder(tokens).build()?;
-/// let answer = client.request(Method::GET, "/restapi/v1.0/account/~/extension/~").send().await?;
-/// let extension: serde_json::Value = answer.json()?;
+/// let client = Client::from_env()?; // or `Client::builder(OAuth::jwt(…)…)`
+/// let answer = client.request(Method::GET, "/restapi/v1.0/account/~/extension/~/call-log").send().await?;
+/// let calls: serde_json::Value = answer.json()?;
 /// # Ok(())
 /// # }
 /// ```

@@ -69,8 +69,8 @@ impl Client {
     /// # Errors
     /// As [`RequestBuilder::send`](super::RequestBuilder::send). Not retried if it is unclear
     /// whether it was posted.
-    pub async fn post_message(&self, chat_id: &str, text: &str) -> Result<SentPost> {
-        let path = format!("/team-messaging/v1/chats/{}/posts", segment(chat_id)?);
+    pub async fn post_message(&self, chat_id: impl AsRef<str>, text: &str) -> Result<SentPost> {
+        let path = format!("/team-messaging/v1/chats/{}/posts", segment(chat_id.as_ref())?);
         self.request(Method::POST, &path).json(&json!({ "text": text })).send().await?.json()
     }
 
@@ -96,8 +96,8 @@ impl Client {
     /// # Errors
     /// As [`RequestBuilder::send`](super::RequestBuilder::send). Not retried if it is unclear
     /// whether it was posted.
-    pub async fn post_card(&self, chat_id: &str, card: &impl Serialize) -> Result<SentCard> {
-        let path = format!("/team-messaging/v1/chats/{}/adaptive-cards", segment(chat_id)?);
+    pub async fn post_card(&self, chat_id: impl AsRef<str>, card: &impl Serialize) -> Result<SentCard> {
+        let path = format!("/team-messaging/v1/chats/{}/adaptive-cards", segment(chat_id.as_ref())?);
         self.request(Method::POST, &path).json(card).send().await?.json()
     }
 }

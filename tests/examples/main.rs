@@ -1034,6 +1034,23 @@ async fn s5_listen_prints_every_event_though_killed_repeatedly() {
 }
 
 #[tokio::test]
+async fn listen_uses_a_stored_login_again() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let tokens = directory.path().join("tokens.json");
+    let args = ["--transport", "websocket", "--tokens", tokens.to_str().unwrap()];
+    for run in 1..=2 {
+        let mut listen = Running::listen(&args, &sandbox).await;
+        listen.next("ready").await;
+        listen.end_input();
+        let (status, _, errors) = listen.end().await;
+        assert!(status.success(), "{errors}");
+        assert_eq!(sandbox.requests_to(Operation::WsToken).len(), run);
+    }
+    assert_eq!(sandbox.requests_to(Operation::Token).len(), 1, "the second run used the stored login");
+}
+
+#[tokio::test]
 async fn listen_names_mistakes_on_its_command_line() {
     let listen = Running::start("listen", &["--transport", "pigeon", "--format", "json"], None).await;
     let (status, lines, errors) = listen.end().await;

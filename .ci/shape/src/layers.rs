@@ -64,7 +64,7 @@ pub const SANDBOX: &[Layer] = &[
     ),
     layer(
         "The services, each with its own state",
-        &["account", "center", "checks", "crawler", "gateway", "oauth", "pubnub", "subscriptions"],
+        &["account", "center", "checks", "crawler", "gateway", "oauth", "pubnub", "stubs", "subscriptions"],
     ),
     layer("All services together, and events from one to the other", &["state"]),
     layer("The routes of REST", &["rest"]),

@@ -12,9 +12,9 @@
 //! use ringcentral_sandbox::{Fault, Fixture, Operation, Sandbox};
 //!
 //! let sandbox = Sandbox::builder().behavior(|behavior| behavior.rate_limits.auth = 100).start().await?;
-//! // Point the program under test at these:
-//! let (api, pubnub) = (sandbox.base_url(), sandbox.pubnub_origin());
-//! # let _ = (api, pubnub);
+//! // A client that is logged in. Any other program can log in at `base_url()`.
+//! let client = sandbox.client()?;
+//! assert_eq!(client.me().await?.id, sandbox.extension_id());
 //! // The first renewal meets a 503, then a text message comes in.
 //! sandbox.faults().inject(Operation::Renew, Fault::status(503));
 //! let uuids = sandbox.trigger(&Fixture::inbound_sms("+16505550100", "hello"));

@@ -131,7 +131,7 @@ fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handle
             (Medium, |s, _, p| team::delete_post(&mut s.account.team, &mut s.ctx, p[3], p[5]))
         }
         ("POST", ["team-messaging", "v1", "chats", _, "adaptive-cards"]) => {
-            (Medium, |s, c, p| cards::create(&mut s.account, &mut s.ctx, c, p[3]))
+            (Medium, |s, c, p| send::create_card(&mut s.account, &mut s.ctx, c, p[3]))
         }
         ("GET", ["team-messaging", "v1", "adaptive-cards", _]) => {
             (Medium, |s, _, p| ok_or_refused(cards::get(&s.account.cards, p[3])))

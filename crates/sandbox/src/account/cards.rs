@@ -5,11 +5,8 @@ use std::collections::VecDeque;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Account;
 use super::params::{body, keep};
-use super::sent::SentKind;
 use crate::context::Context;
-use crate::filters::Outcome;
 use crate::http::{Call, Refused, Reply, empty_reply, json_reply};
 use crate::random::number;
 
@@ -37,24 +34,28 @@ fn short(card: &Value) -> Value {
     names.into_iter().filter_map(|name| Some((name.to_owned(), card.get(name)?.clone()))).collect()
 }
 
-/// `POST /team-messaging/v1/chats/{id}/adaptive-cards`. The card appears in the chat as a post with
-/// an attachment.
-pub(crate) fn create(own: &mut Account, ctx: &mut Context, call: &Call, chat_id: &str) -> Outcome {
+/// A stored card.
+pub(super) struct Added {
+    pub(super) id: String,
+    /// As it was sent.
+    pub(super) content: String,
+    pub(super) reply: Reply,
+}
+
+/// Stores the card of a request.
+pub(super) fn add(own: &mut Cards, ctx: &mut Context, call: &Call, chat_id: &str) -> Result<Added, Refused> {
     let mut card = card(call)?;
     let content = card.to_string();
     let (_, now) = ctx.written_now();
-    let creator = ctx.identity.extension_id.clone();
     let id = number(&mut ctx.rng, 14);
     card["id"] = json!(id);
     card["creationTime"] = json!(now);
     card["lastModifiedTime"] = json!(now);
-    card["creator"] = json!({ "id": creator });
+    card["creator"] = json!({ "id": ctx.identity.extension_id });
     card["chatIds"] = json!([chat_id]);
-    let answer = short(&card);
-    keep(&mut own.cards.0, card, KEPT);
-    let event = own.team.add_card_post(ctx, chat_id, &creator, &id);
-    own.note_sent(ctx, SentKind::Card, vec![chat_id.to_owned()], &content, id);
-    Ok((json_reply(StatusCode::CREATED, &answer), vec![event]))
+    let reply = json_reply(StatusCode::CREATED, &short(&card));
+    keep(&mut own.0, card, KEPT);
+    Ok(Added { id, content, reply })
 }
 
 fn find<'a>(own: &'a Cards, id: &str) -> Result<&'a Value, Refused> {

@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Account;
+use super::cards::{self, Added};
 use super::fixtures::inbound_sms;
 use super::messages::{NewMessage, hint};
 use super::params::{body, text_field};
@@ -148,6 +149,16 @@ pub(crate) fn create_post(own: &mut Account, ctx: &mut Context, call: &Call, cha
     let id = record["id"].as_str().unwrap_or_default().to_owned();
     own.note_sent(ctx, SentKind::Post, vec![chat_id.to_owned()], text, id);
     Ok((json_reply(StatusCode::OK, &record), vec![event]))
+}
+
+/// `POST /team-messaging/v1/chats/{id}/adaptive-cards`. The card appears in the chat as a post with
+/// an attachment.
+pub(crate) fn create_card(own: &mut Account, ctx: &mut Context, call: &Call, chat_id: &str) -> Outcome {
+    let Added { id, content, reply } = cards::add(&mut own.cards, ctx, call, chat_id)?;
+    let creator = ctx.identity.extension_id.clone();
+    let event = own.team.add_card_post(ctx, chat_id, &creator, &id);
+    own.note_sent(ctx, SentKind::Card, vec![chat_id.to_owned()], &content, id);
+    Ok((reply, vec![event]))
 }
 
 /// `GET …/account/~`.
