@@ -84,6 +84,7 @@
 //! | what it delivers | [`Delivery`], [`Notification`], [`Event`], [`Gap`], [`Resumed`] |
 //! | filters | [`EventFilter`], [`EventKind`] |
 //! | missed events | [`catch_up`] |
+//! | ended calls with record, recording and voicemail | [`calls`] |
 //! | restarts and crashes | [`Checkpoint`], [`ResumeToken`], [`AckMode`] |
 //! | errors | [`Error`], [`ErrorKind`], [`Disposition`] |
 //!
@@ -130,6 +131,7 @@
 pub mod agent;
 pub mod auth;
 mod batches;
+pub mod calls;
 pub mod catch_up;
 mod clock;
 pub mod codec;

@@ -23,10 +23,10 @@ pub(super) const OVERLAP: u64 = 5_000;
 pub(super) const LONG_CALL: u64 = 3_600_000;
 
 /// An answer, and by how much the service's clock was ahead of this machine's.
-pub(super) struct Answered<T> {
-    pub(super) body: T,
+pub(crate) struct Answered<T> {
+    pub(crate) body: T,
     /// The time of the answer, by the service's clock.
-    pub(super) at: u64,
+    pub(crate) at: u64,
     pub(super) skew: i64,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Answered<T> {
 ///
 /// # Errors
 /// Also if the answer is not an object with any part of a list.
-pub(super) async fn get(
+pub(crate) async fn get(
     client: &Client,
     clock: &Clock,
     path: &str,
@@ -80,13 +80,13 @@ pub(super) async fn ask<T>(
 
 /// An answer with a list, read as leniently as its records (found 6.6).
 #[derive(Default)]
-pub(super) struct Listing {
+pub(crate) struct Listing {
     pub(super) uri: Option<String>,
     /// The records that are valid JSON.
-    pub(super) records: Vec<Box<RawValue>>,
+    pub(crate) records: Vec<Box<RawValue>>,
     /// Whether those are all records of the answer. A service that failed to make a list may omit it or send null: a
     /// missing list does not prove that it is empty. Neither does a list with an unreadable record.
-    pub(super) is_whole: bool,
+    pub(crate) is_whole: bool,
     pub(super) sync_info: SyncInfo,
     /// The tokens of the pages after and before this one.
     pub(super) next_page: Option<String>,

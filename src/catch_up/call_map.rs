@@ -1,5 +1,4 @@
 //! Maps records of the call log to the events that push would have delivered.
-#![allow(unreachable_pub, reason = "the macro of bodies makes public ones")]
 
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -7,72 +6,20 @@ use serde_json::value::RawValue;
 use super::{Found, scope, time};
 use crate::error::Result;
 use crate::event::lenient::Lenient as _;
-use crate::event::macros::body;
 use crate::event::uri::Parts;
-use crate::event::{Direction, EventFilter, EventKind, PartyId, SessionId, TelephonySessionId};
+use crate::event::{self, CallResult, Direction, EventFilter, EventKind, PartyAddress};
 use crate::ids::ExtensionId;
-use crate::timestamp::Timestamp;
 
-body! {
-    /// The fields of a record that are read.
-    pub struct Call {
-        /// The record's own id.
-        pub id: Option<String> = "id",
-        /// The session's id in the older API.
-        pub session_id: Option<SessionId> = "sessionId",
-        /// The session.
-        pub telephony_session_id: Option<TelephonySessionId> = "telephonySessionId",
-        /// The extension's party in the session.
-        pub party_id: Option<PartyId> = "partyId",
-        /// When it began.
-        pub start_time: Option<Timestamp> = "startTime",
-        /// Seconds.
-        pub duration: Option<u64> = "duration",
-        /// The direction.
-        pub direction: Option<Direction> = "direction",
-        /// How it ended: `Missed`, `Call connected` and many more.
-        pub result: Option<String> = "result",
-        /// The caller.
-        pub from: Option<End> = "from",
-        /// The callee.
-        pub to: Option<End> = "to",
-        /// The owner of the call.
-        pub extension: Option<Owner> = "extension",
-        /// Whether it was deleted from the log.
-        pub deleted: Option<bool> = "deleted",
-    }
-
-    /// One end of a call.
-    pub struct End {
-        /// The number.
-        pub phone_number: Option<String> = "phoneNumber",
-        /// The short number.
-        pub extension_number: Option<String> = "extensionNumber",
-        /// The extension.
-        pub extension_id: Option<ExtensionId> = "extensionId",
-        /// The name.
-        pub name: Option<String> = "name",
-    }
-
-    /// The owner of a call.
-    pub struct Owner {
-        /// The extension.
-        pub id: Option<ExtensionId> = "id",
-    }
-}
-
-impl End {
-    fn number(&self) -> Option<&str> {
-        self.phone_number.as_deref().or(self.extension_number.as_deref())
-    }
+fn number_of(end: &PartyAddress) -> Option<&str> {
+    end.phone_number.as_deref().or(end.extension_number.as_deref())
 }
 
 /// A call of the log.
-pub(super) struct CallRecord(Call);
+pub(super) struct CallRecord(event::CallRecord);
 
 impl CallRecord {
     pub(super) fn of(raw: &RawValue) -> Self {
-        Self(Call::read(raw).unwrap_or_default())
+        Self(event::CallRecord::read(raw).unwrap_or_default())
     }
 
     pub(super) fn started(&self) -> Option<u64> {
@@ -89,12 +36,12 @@ impl CallRecord {
     }
 
     fn is_missed(&self) -> bool {
-        self.0.result.as_deref() == Some("Missed")
+        self.0.result == Some(CallResult::Missed)
     }
 
     /// Whether the record's fields match the filter's parameters, as far as present.
     fn fits(&self, filter: &EventFilter) -> bool {
-        let numbers = [&self.0.from, &self.0.to].map(|end| end.as_ref().and_then(End::number));
+        let numbers = [&self.0.from, &self.0.to].map(|end| end.as_ref().and_then(number_of));
         let fits = |key: &str, value: &str| match key {
             "direction" => self.0.direction.as_ref().is_none_or(|direction| direction.as_str() == value),
             "missedCall" => value == if self.is_missed() { "true" } else { "false" },
@@ -118,10 +65,10 @@ pub(super) fn found(filter: &EventFilter, answered: Option<&str>, record: &CallR
     }
     let uri = scope::event_uri(filter, answered);
     let stamp = record.ended().map(time::text);
-    let owner = call.extension.as_ref().and_then(|owner| owner.id.as_ref()).map(ExtensionId::as_str);
+    let owner = call.extension.as_ref().map(ExtensionId::as_str);
     let owner = owner.or_else(|| answered.and_then(|uri| scope::id_in(uri, "extension")));
-    let number = |end: &Option<End>| end.as_ref().and_then(End::number).map(str::to_owned);
-    let name = |end: &Option<End>| end.as_ref().and_then(|end| end.name.clone());
+    let number = |end: &Option<PartyAddress>| end.as_ref().and_then(number_of).map(str::to_owned);
+    let name = |end: &Option<PartyAddress>| end.as_ref().and_then(|end| end.name.clone());
     let body = match filter.kind() {
         EventKind::MissedCall if record.is_missed() && call.direction != Some(Direction::Outbound) => json!({
             "extensionId": owner,

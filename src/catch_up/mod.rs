@@ -37,6 +37,10 @@ use std::sync::Arc;
 
 use crate::rest::Client;
 
+pub(crate) use ask::get;
+pub(crate) use scope::id_in;
+pub(crate) use time::{millis, text};
+
 pub use a2p::A2pMessages;
 pub use call_log::CallLogSync;
 pub use extensions::ExtensionList;

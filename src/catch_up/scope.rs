@@ -25,7 +25,7 @@ pub(super) fn account_path(filter: &EventFilter) -> Result<String> {
 }
 
 /// The id that follows `name` in a URI of the service, if it is valid.
-pub(super) fn id_in<'a>(uri: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn id_in<'a>(uri: &'a str, name: &str) -> Option<&'a str> {
     Parts::of(uri).after(name).filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 

@@ -7,7 +7,7 @@ use crate::timestamp::Timestamp;
 /// Year 2100: no time of a service or of a stored position is later.
 const LAST: u64 = 4_102_444_800_000;
 
-pub(super) fn millis(at: SystemTime) -> u64 {
+pub(crate) fn millis(at: SystemTime) -> u64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(LAST).min(LAST)
 }
@@ -18,7 +18,7 @@ pub(super) fn millis_up(at: SystemTime) -> u64 {
 }
 
 /// In the form of queries.
-pub(super) fn text(ms: u64) -> String {
+pub(crate) fn text(ms: u64) -> String {
     Timestamp::from(SystemTime::UNIX_EPOCH + Duration::from_millis(ms.min(LAST))).as_str().to_owned()
 }
 

@@ -18,6 +18,7 @@
 //! and numbers in one canonical form. To store the exact bytes use [`Notification::raw`].
 
 mod account;
+mod call_log;
 mod catalog;
 mod constructors;
 mod filter;
@@ -50,6 +51,7 @@ pub use account::{
     ExtensionChange, ExtensionHint, ExtensionList, ExtensionRef, ExtensionStatus, ExtensionType, NumberEventType,
     NumberStatus, NumberUsage, PaymentType, PhoneNumberType, ProfileImage, SmsAvailability,
 };
+pub use call_log::{CallRecord, CallRecording, CallResult, RecordingType};
 pub use catalog::{CatalogRow, FilterScope, GapClosure};
 pub use filter::{AccountScope, EventFilter, ExtensionScope, same_filters};
 pub use id::{

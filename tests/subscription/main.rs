@@ -7,6 +7,8 @@ mod bursts;
 #[cfg(feature = "pubnub")]
 mod catch_up;
 #[cfg(feature = "pubnub")]
+mod completed_calls;
+#[cfg(feature = "pubnub")]
 mod conformance_lifecycle;
 mod conformance_rows;
 #[cfg(feature = "pubnub")]

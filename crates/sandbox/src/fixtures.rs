@@ -48,8 +48,8 @@ pub enum Fixture {
         #[serde(default = "connected")]
         telephony_status: String,
     },
-    /// A call changed its state. A `Disconnected` or `Gone` call appears in the call log after
-    /// `call_log_delay`.
+    /// A call changed its state. Until it is `Disconnected` or `Gone`, `telephony/sessions/{id}` has it; then it
+    /// appears in the call log after `call_log_delay`.
     #[non_exhaustive]
     TelephonySession {
         /// `status.code` of its party. Default `Proceeding`.
@@ -58,6 +58,16 @@ pub enum Fixture {
         /// Caller. Default `+16505550100`.
         #[serde(default = "caller")]
         from: String,
+        /// Number of its session, whose id is `s-sandbox-` and this number. Default a new one.
+        #[serde(default)]
+        session: Option<String>,
+        /// Whether the call log will name a recording of it.
+        #[serde(default)]
+        recorded: bool,
+        /// Whether it left a voicemail: at its end the message store contains it, and the call log will
+        /// name it.
+        #[serde(default)]
+        voicemail: bool,
     },
     /// A voicemail was received: a dedicated event, and the message-store hint.
     #[non_exhaustive]
@@ -300,7 +310,43 @@ impl Fixture {
     /// A call whose party is now in `status`.
     #[must_use]
     pub fn telephony_session(status: impl Into<String>) -> Self {
-        Self::TelephonySession { status: status.into(), from: caller() }
+        Self::TelephonySession {
+            status: status.into(),
+            from: caller(),
+            session: None,
+            recorded: false,
+            voicemail: false,
+        }
+    }
+
+    /// The call of the session `s-sandbox-{session}` is now in `status`.
+    #[must_use]
+    pub fn call(session: impl Into<String>, status: impl Into<String>) -> Self {
+        let call = Self::telephony_session(status);
+        match call {
+            Self::TelephonySession { status, from, recorded, voicemail, .. } => {
+                Self::TelephonySession { status, from, session: Some(session.into()), recorded, voicemail }
+            }
+            other => other,
+        }
+    }
+
+    /// A call with a recording, if this is a call.
+    #[must_use]
+    pub fn with_recording(mut self) -> Self {
+        if let Self::TelephonySession { recorded, .. } = &mut self {
+            *recorded = true;
+        }
+        self
+    }
+
+    /// A call that leaves a voicemail, if this is a call.
+    #[must_use]
+    pub fn with_voicemail(mut self) -> Self {
+        if let Self::TelephonySession { voicemail, .. } = &mut self {
+            *voicemail = true;
+        }
+        self
     }
 
     /// A voicemail from `from`.

@@ -60,6 +60,12 @@ pub enum Operation {
     CallLogSync,
     /// `GET …/call-log`, of an extension or of the account.
     CallLog,
+    /// `GET …/active-calls`, of an extension or of the account.
+    ActiveCalls,
+    /// `GET …/telephony/sessions/{id}`.
+    TelephonySession,
+    /// `GET …/recording/{id}`.
+    Recording,
     /// `GET …/presence`, of an extension or of the account.
     Presence,
     /// `GET …/extension`.
@@ -167,6 +173,9 @@ impl Operation {
             ("GET", ["extension", ..], ["message-sync"]) => Self::MessageSync,
             ("GET", _, ["call-log-sync"]) => Self::CallLogSync,
             ("GET", _, ["call-log"]) => Self::CallLog,
+            ("GET", _, ["active-calls"]) => Self::ActiveCalls,
+            ("GET", ["telephony", "sessions", _], _) => Self::TelephonySession,
+            ("GET", ["recording", _], _) => Self::Recording,
             ("GET", _, ["presence"]) => Self::Presence,
             ("GET", ["extension"], _) => Self::ExtensionList,
             ("GET", ["a2p-sms", "messages"], _) => Self::A2pMessages,
@@ -387,6 +396,9 @@ mod tests {
             (Api, "GET", "/restapi/v1.0/account/~/call-log-sync", O::CallLogSync),
             (Api, "GET", "/restapi/v1.0/account/~/extension/7/call-log-sync", O::CallLogSync),
             (Api, "GET", "/restapi/v1.0/account/~/extension/7/call-log", O::CallLog),
+            (Api, "GET", "/restapi/v1.0/account/~/active-calls", O::ActiveCalls),
+            (Api, "GET", "/restapi/v1.0/account/~/telephony/sessions/s-1", O::TelephonySession),
+            (Api, "GET", "/restapi/v1.0/account/~/recording/7", O::Recording),
             (Api, "GET", "/restapi/v1.0/account/~/extension/7/presence", O::Presence),
             (Api, "GET", "/restapi/v1.0/account/~/presence", O::Presence),
             (Api, "GET", "/restapi/v1.0/account/~/extension", O::ExtensionList),

@@ -173,6 +173,15 @@ fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group
         ("GET", ["call-log"]) => {
             return Some((Heavy, |s, c, _| ok_or_refused(calls::list(&s.account.calls, &s.ctx, c, None))));
         }
+        ("GET", ["active-calls"]) => {
+            return Some((Heavy, |s, c, _| ok_or_refused(calls::active(&s.account.calls, &s.ctx, c, None))));
+        }
+        ("GET", ["telephony", "sessions", _]) => {
+            return Some((Light, |s, _, p| ok_or_refused(calls::session(&s.account.calls, p[6]))));
+        }
+        ("GET", ["recording", _]) => {
+            return Some((Light, |s, _, p| ok_or_refused(calls::recording(&s.account.calls, &s.ctx, p[5]))));
+        }
         ("GET", ["call-log-sync"]) => {
             return Some((Heavy, |s, c, _| ok_or_refused(calls::sync(&s.account.calls, &s.ctx, c, None))));
         }
@@ -231,6 +240,9 @@ fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group
         }),
         ("GET", ["call-log"]) => {
             (Heavy, |s, c, p| ok_or_refused(calls::list(&s.account.calls, &s.ctx, c, Some(&named(&s.ctx, p)?))))
+        }
+        ("GET", ["active-calls"]) => {
+            (Heavy, |s, c, p| ok_or_refused(calls::active(&s.account.calls, &s.ctx, c, Some(&named(&s.ctx, p)?))))
         }
         ("GET", ["call-log-sync"]) => {
             (Heavy, |s, c, p| ok_or_refused(calls::sync(&s.account.calls, &s.ctx, c, Some(&named(&s.ctx, p)?))))

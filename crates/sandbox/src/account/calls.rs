@@ -15,6 +15,8 @@ use crate::http::{Call, Refused, Reply, json_reply};
 use crate::random::number;
 
 const KEPT: usize = 20_000;
+/// Calls under way; more are dropped, oldest first.
+const KEPT_ACTIVE: usize = 2_000;
 const RESOURCE: &str = "call-log-sync";
 /// Documented: how far back a full sync may reach.
 const REACH: Duration = Duration::from_secs(30 * 86_400);
@@ -23,6 +25,19 @@ const REACH: Duration = Duration::from_secs(30 * 86_400);
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     ended: VecDeque<Ended>,
+    active: VecDeque<Active>,
+}
+
+/// A call that is under way, or ended a short time ago.
+#[derive(Clone, Debug)]
+struct Active {
+    extension: String,
+    session: String,
+    /// When `active-calls` shows it.
+    visible: SystemTime,
+    ended: Option<SystemTime>,
+    /// The resource of its session.
+    resource: Value,
 }
 
 /// An ended call.
@@ -43,6 +58,8 @@ pub(crate) struct NewCall<'a> {
     /// The session's number.
     pub(crate) session: &'a str,
     pub(crate) recorded: bool,
+    /// The voicemail that it left.
+    pub(crate) message: Option<u64>,
 }
 
 impl Calls {
@@ -71,10 +88,35 @@ impl Calls {
         });
         if new.recorded && ctx.behavior.account.recording_in_log {
             let uri = format!("{}/restapi/v1.0/account/{}/recording/{id}", ctx.base_url, ctx.identity.account_id);
-            record["recording"] = json!({ "id": id, "uri": uri, "type": "Automatic" });
+            let content = format!("{uri}/content");
+            record["recording"] = json!({ "id": id, "uri": uri, "type": "Automatic", "contentUri": content });
+        }
+        if let Some(message) = new.message {
+            let uri = ctx.extension_uri(&extension, &format!("/message-store/{message}"));
+            record["message"] = json!({ "id": message.to_string(), "type": "VoiceMail", "uri": uri });
         }
         let visible = later_on(start, ctx.behavior.account.call_log_delay);
         keep(&mut self.ended, Ended { extension, start, visible, record }, KEPT);
+    }
+
+    /// A call changed: `body` is the event about it.
+    pub(crate) fn changed(&mut self, ctx: &Context, session: &str, body: &Value, is_over: bool) {
+        let (now, text) = ctx.written_now();
+        let resource = json!({
+            "id": body["telephonySessionId"], "sessionId": session, "origin": body["origin"],
+            "parties": body["parties"], "creationTime": text,
+        });
+        if !self.active.iter().any(|call| call.session == session) {
+            let visible = later_on(now, ctx.behavior.account.active_calls_delay);
+            let extension = ctx.identity.extension_id.clone();
+            let resource = Value::Null;
+            let call = Active { extension, session: session.to_owned(), visible, ended: None, resource };
+            keep(&mut self.active, call, KEPT_ACTIVE);
+        }
+        for call in self.active.iter_mut().filter(|call| call.session == session) {
+            call.ended = is_over.then_some(now);
+            call.resource.clone_from(&resource);
+        }
     }
 
     /// The calls that the log shows, newest first: of one extension, or of all.
@@ -180,6 +222,66 @@ fn status_group(call: &Call) -> Result<Vec<String>, Refused> {
 
 fn fits(call: &Ended, results: &[String]) -> bool {
     results.is_empty() || results.iter().any(|result| call.record["result"] == **result)
+}
+
+/// `GET …/telephony/sessions/{id}`: a call that is under way.
+pub(crate) fn session(own: &Calls, id: &str) -> Result<Reply, Refused> {
+    let is_this = |call: &&Active| call.ended.is_none() && call.resource["id"] == id;
+    let call = own.active.iter().find(is_this).ok_or_else(|| Refused::not_found("telephonySessionId", id))?;
+    Ok(json_reply(StatusCode::OK, &call.resource))
+}
+
+/// `GET …/active-calls` of an extension, or of the account.
+pub(crate) fn active(own: &Calls, ctx: &Context, call: &Call, extension: Option<&str>) -> Result<Reply, Refused> {
+    let now = ctx.service_now();
+    let page = count_in(call, "page")?.unwrap_or(1);
+    let per_page = count_in(call, "perPage")?.unwrap_or(100).min(1000);
+    let is_kept = |ended: SystemTime| now < later_on(ended, ctx.behavior.account.active_calls_kept);
+    let shown = own
+        .active
+        .iter()
+        .rev()
+        .filter(|call| extension.is_none_or(|extension| call.extension == extension))
+        .filter(|call| call.visible <= now && call.ended.is_none_or(is_kept));
+    let records: Vec<Value> = shown
+        .skip((page - 1).saturating_mul(per_page))
+        .take(per_page)
+        .map(|call| {
+            let party = &call.resource["parties"][0];
+            json!({
+                "id": call.session,
+                "sessionId": call.session,
+                "telephonySessionId": call.resource["id"],
+                "partyId": party["id"],
+                "startTime": call.resource["creationTime"],
+                "direction": party["direction"],
+                "from": party["from"],
+                "to": party["to"],
+                "type": "Voice",
+                "action": "Phone Call",
+                "result": "In Progress",
+                "extension": { "id": id_number(&call.extension) },
+            })
+        })
+        .collect();
+    let uri = format!("{}{}", ctx.base_url, resource_path(ctx, extension, "active-calls"));
+    let body = json!({ "uri": uri, "records": records, "paging": { "page": page, "perPage": per_page } });
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+/// `GET …/recording/{id}`: the recording of a call in the log.
+pub(crate) fn recording(own: &Calls, ctx: &Context, id: &str) -> Result<Reply, Refused> {
+    let now = ctx.service_now();
+    let is_this = |call: &&Ended| {
+        call.record["recording"]["id"] == id
+            && later_on(call.start, ctx.behavior.account.recording_delay) <= now
+            && call.visible <= now
+    };
+    let call = own.ended.iter().find(is_this).ok_or_else(|| Refused::not_found("recordingId", id))?;
+    let mut body = call.record["recording"].clone();
+    body["contentType"] = json!("audio/mpeg");
+    body["duration"] = call.record["duration"].clone();
+    Ok(json_reply(StatusCode::OK, &body))
 }
 
 /// `GET …/call-log` of an extension, or of the account: newest first, paged.

@@ -23,7 +23,10 @@ impl Account {
             Fixture::Presence { presence_status, telephony_status } => {
                 vec![people::report(&mut own.people, ctx, presence_status, telephony_status)]
             }
-            Fixture::TelephonySession { status, from } => vec![telephony(own, ctx, status, from, false).1],
+            Fixture::TelephonySession { status, from, session, recorded, voicemail } => {
+                let of = CallOf { status, from, session: session.as_deref(), missed: false, recorded: *recorded };
+                call(own, ctx, &of, *voicemail)
+            }
             Fixture::Voicemail { from, extension } => {
                 stored(own, ctx, "VoiceMail", "/voicemail", from, extension.as_deref())
             }
@@ -43,7 +46,8 @@ impl Account {
             }
             Fixture::MissedCall { from } => missed_call(own, ctx, from),
             Fixture::RecordedCall { session, from } => {
-                own.calls.log_call(ctx, &NewCall { from, result: "Call connected", session, recorded: true });
+                let result = "Call connected";
+                own.calls.log_call(ctx, &NewCall { from, result, session, recorded: true, message: None });
                 Vec::new()
             }
             Fixture::Insights { domain, session, summary } => {
@@ -138,8 +142,33 @@ fn team_webhook(ctx: &Context, id: &str, event_type: &str, chat: &str) -> Domain
     DomainEvent::new(&ctx.identity, "/restapi/v1.0/glip/webhooks", &body)
 }
 
-fn telephony(own: &mut Account, ctx: &mut Context, status: &str, from: &str, missed: bool) -> (String, DomainEvent) {
-    let session = number(&mut ctx.rng, 12);
+/// A change of a call.
+struct CallOf<'a> {
+    status: &'a str,
+    from: &'a str,
+    /// Its session's number, if it is not a new one.
+    session: Option<&'a str>,
+    missed: bool,
+    recorded: bool,
+}
+
+fn is_end(status: &str) -> bool {
+    matches!(status, "Disconnected" | "Gone")
+}
+
+fn call(own: &mut Account, ctx: &mut Context, of: &CallOf<'_>, voicemail: bool) -> Vec<DomainEvent> {
+    if !(voicemail && is_end(of.status)) {
+        return vec![telephony(own, ctx, of, None).1];
+    }
+    let (extension, id, body) = inbound(own, ctx, None, "VoiceMail", of.from, of.from);
+    let event = DomainEvent::new(&ctx.identity, &ctx.extension_path(&extension, "/voicemail"), &body);
+    let hint = hint(ctx, &extension, "VoiceMail", 1, 0, &[id]);
+    vec![telephony(own, ctx, of, Some(id)).1, event, hint]
+}
+
+fn telephony(own: &mut Account, ctx: &mut Context, of: &CallOf<'_>, message: Option<u64>) -> (String, DomainEvent) {
+    let &CallOf { status, from, missed, recorded, .. } = of;
+    let session = of.session.map_or_else(|| number(&mut ctx.rng, 12), str::to_owned);
     let identity = ctx.identity.clone();
     let body = json!({
         "sequence": own.people.next_sequence(),
@@ -163,9 +192,14 @@ fn telephony(own: &mut Account, ctx: &mut Context, status: &str, from: &str, mis
         }],
         "origin": { "type": "Call" },
     });
-    if matches!(status, "Disconnected" | "Gone") {
-        let result = if missed { "Missed" } else { "Call connected" };
-        own.calls.log_call(ctx, &NewCall { from, result, session: &session, recorded: false });
+    own.calls.changed(ctx, &session, &body, is_end(status));
+    if is_end(status) {
+        let result = match message {
+            Some(_) => "Voicemail",
+            None if missed => "Missed",
+            None => "Call connected",
+        };
+        own.calls.log_call(ctx, &NewCall { from, result, session: &session, recorded, message });
     }
     let event =
         DomainEvent::new(&ctx.identity, &ctx.extension_path(&identity.extension_id, "/telephony/sessions"), &body);
@@ -173,7 +207,8 @@ fn telephony(own: &mut Account, ctx: &mut Context, status: &str, from: &str, mis
 }
 
 fn missed_call(own: &mut Account, ctx: &mut Context, from: &str) -> Vec<DomainEvent> {
-    let (session, event) = telephony(own, ctx, "Disconnected", from, true);
+    let of = CallOf { status: "Disconnected", from, session: None, missed: true, recorded: false };
+    let (session, event) = telephony(own, ctx, &of, None);
     let identity = &ctx.identity;
     let body = json!({
         "extensionId": identity.extension_id,

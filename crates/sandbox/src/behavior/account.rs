@@ -28,6 +28,16 @@ settings! {
         /// observed.
         #[serde(with = "millis")]
         pub call_log_delay: Duration = Duration::from_secs(15),
+        /// How long after its beginning a call appears in `active-calls`. Default 5 s; 3 to 10 s have been
+        /// observed.
+        #[serde(with = "millis")]
+        pub active_calls_delay: Duration = Duration::from_secs(5),
+        /// How long `active-calls` shows a call after its end. Default 120 s.
+        #[serde(with = "millis")]
+        pub active_calls_kept: Duration = Duration::from_secs(120),
+        /// How long after the end of a call its recording can be read; before, it gets 404. Default 0; *unverified*.
+        #[serde(with = "millis")]
+        pub recording_delay: Duration = Duration::ZERO,
         /// Lifetime of a call-log sync token, after which it gets 400 `CLG-102`. Default 24 h; lifetime
         /// and code are *unverified*.
         #[serde(with = "millis")]
