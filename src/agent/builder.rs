@@ -258,11 +258,11 @@ impl AgentSessionBuilder {
         let api = self.api()?;
         let asked = Moment { at: tokio::time::Instant::now(), wall: self.inherited_system().unwrap_or_default().now() };
         match api.start(&self.station).await {
-            Ok(id) => Ok(self.session(api, AgentCursor::new(id), SessionOrigin::Started).began(asked)),
+            Ok(id) => self.session(api, AgentCursor::new(id), SessionOrigin::Started).began(asked).polling(),
             Err(error) if self.on_existing == OnExisting::Join && session_exists(&error) => {
                 tracing::info!("joining the existing session");
                 let id = api.join(self.station.agent()).await?;
-                Ok(self.session(api, AgentCursor::new(id), SessionOrigin::Joined))
+                self.session(api, AgentCursor::new(id), SessionOrigin::Joined).polling()
             }
             Err(error) => Err(error),
         }
@@ -276,18 +276,18 @@ impl AgentSessionBuilder {
     pub async fn join(self) -> Result<AgentSession> {
         let api = self.api()?;
         let id = api.join(self.station.agent()).await?;
-        Ok(self.session(api, AgentCursor::new(id), SessionOrigin::Joined))
+        self.session(api, AgentCursor::new(id), SessionOrigin::Joined).polling()
     }
 
-    /// Continues a session from a stored position ([`AgentEvents::cursor`](super::AgentEvents::cursor)). Sends nothing:
-    /// the first poll shows whether the session exists. If it has ended, a possible [`Gap`](crate::Gap) precedes the
+    /// Continues a session from a stored position ([`AgentEvents::cursor`](super::AgentEvents::cursor)). The first poll,
+    /// which begins at once, shows whether the session exists. If it has ended, a possible [`Gap`](crate::Gap) precedes the
     /// end: events that were in transit when the position was stored may not have arrived.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) for values out of their bounds.
+    /// [`Config`](crate::ErrorKind::Config) for values out of their bounds, and outside of a tokio runtime.
     pub fn resume(self, cursor: AgentCursor) -> Result<AgentSession> {
         let api = self.api()?;
-        Ok(self.session(api, cursor, SessionOrigin::Continued))
+        self.session(api, cursor, SessionOrigin::Continued).polling()
     }
 
     fn inherited_system(&self) -> Option<System> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -53,12 +53,16 @@ impl EndSession {
 ///
 /// Dropping it, or its stream, does not end it at the service: [`end`](Self::end) does.
 #[derive(Clone)]
-pub struct AgentSession(Arc<Shared>);
+pub struct AgentSession {
+    shared: Arc<Shared>,
+    /// The stream that polls from the start on, until it is requested.
+    first: Arc<Mutex<Option<AgentEvents>>>,
+}
 
 impl AgentSession {
     pub(crate) fn new(api: impl Calls, settings: Settings, cursor: AgentCursor, origin: SessionOrigin) -> Self {
         let status = AgentStatus { phase: Phase::Connecting, failed_attempts: 0, ended: None, last_error: None };
-        Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             api: Box::new(api),
             settings,
             start: Mutex::new(StreamStart {
@@ -75,51 +79,73 @@ impl AgentSession {
             status: watch::Sender::new(status),
             is_read: AtomicBool::new(false),
             ended_here: AtomicBool::new(false),
-        }))
+        });
+        Self { shared, first: Arc::default() }
+    }
+
+    /// Polls from now on, whether or not the stream is requested: the service ends a session that is not polled, and
+    /// gathers its events only for a while.
+    pub(crate) fn polling(self) -> Result<Self> {
+        let events = self.open()?;
+        *self.first() = Some(events);
+        Ok(self)
+    }
+
+    fn first(&self) -> MutexGuard<'_, Option<AgentEvents>> {
+        // A change of it is whole before anything can panic.
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> Result<AgentEvents> {
+        if self.shared.is_read.swap(true, Ordering::AcqRel) {
+            return Err(Error::new(ErrorKind::Busy, "another stream already reads the session's events"));
+        }
+        AgentEvents::open(self.shared.clone()).inspect_err(|_| self.shared.is_read.store(false, Ordering::Release))
     }
 
     /// The session was requested at `asked`: none of its events is older.
     pub(crate) fn began(self, asked: Moment) -> Self {
-        self.0.stream_start().proven = Proven::began(asked);
+        self.shared.stream_start().proven = Proven::began(asked);
         self
     }
 
     #[cfg(test)]
     pub(crate) fn shared(&self) -> Arc<Shared> {
-        self.0.clone()
+        self.shared.clone()
     }
 
-    /// The stream of events. It polls from now on, in a background task, whether or not it is read, as far as
+    /// The stream of events, from the start of the session on. A background task polls since the start, whether or not
+    /// this is called and the stream is read, as far as
     /// [`queue_bytes`](super::AgentSessionBuilder::queue_bytes) allow.
     ///
-    /// Only one stream at a time: two polls of one session would take each other's events. A second stream after the
-    /// drop of the first continues from where that one was read; the service answers an old position with a snapshot,
-    /// so the second one begins with a [`Gap`](crate::Gap) unless everything had been read.
+    /// Only one stream at a time: two polls of one session would take each other's events. Dropping it ends the polls. A
+    /// second stream polls again, and continues from where the first one was read; the service answers an old position
+    /// with a snapshot, so the second one begins with a [`Gap`](crate::Gap) unless everything had been read.
     ///
     /// # Errors
     /// [`Busy`](ErrorKind::Busy) while another stream of this session exists, [`Closed`](ErrorKind::Closed) once the
     /// session has ended, [`Config`](ErrorKind::Config) outside of a tokio runtime.
     pub fn events(&self) -> Result<AgentEvents> {
-        if self.0.status.borrow().phase == Phase::Closed {
+        if let Some(first) = self.first().take() {
+            return Ok(first);
+        }
+        if self.shared.status.borrow().phase == Phase::Closed {
             return Err(Error::new(ErrorKind::Closed, "the session has ended"));
         }
-        if self.0.is_read.swap(true, Ordering::AcqRel) {
-            return Err(Error::new(ErrorKind::Busy, "another stream already reads the session's events"));
-        }
-        AgentEvents::open(self.0.clone()).inspect_err(|_| self.0.is_read.store(false, Ordering::Release))
+        self.open()
     }
 
     /// A watch of the session's status.
     #[must_use]
     pub fn status(&self) -> StatusWatch<AgentStatus> {
-        StatusWatch::new(self.0.status.subscribe())
+        StatusWatch::new(self.shared.status.subscribe())
     }
 
     /// The id of the next poll. For a position to continue from after a restart use [`AgentEvents::cursor`], which
     /// covers only what was read.
     #[must_use]
     pub fn newest_cursor(&self) -> AgentCursor {
-        self.0.stream_start().cursor.clone()
+        self.shared.stream_start().cursor.clone()
     }
 
     /// Ends the session (`DELETE agent-sessions/{id}`). An open stream yields the remaining events and then
@@ -138,24 +164,24 @@ impl AgentSession {
             ("ignorePersonalQueue", how.ignore_personal_queue.to_string()),
         ];
         let (cursor, refused) = {
-            let start = self.0.stream_start();
+            let start = self.shared.stream_start();
             (start.cursor.clone(), start.refused_ends)
         };
-        if let Err(error) = self.0.api.end(cursor.secret(), &query).await {
+        if let Err(error) = self.shared.api.end(cursor.secret(), &query).await {
             // The service may answer so for a session that has ended before.
-            let is_over = error.status() == Some(409) && self.0.status.borrow().phase == Phase::Closed;
+            let is_over = error.status() == Some(409) && self.shared.status.borrow().phase == Phase::Closed;
             return if is_over { Ok(()) } else { Err(error) };
         }
         {
-            let start = self.0.stream_start();
+            let start = self.shared.stream_start();
             if start.refused_ends != refused {
                 // The stream has read already that this end had no success.
                 return Ok(());
             }
-            self.0.ended_here.store(true, Ordering::Release);
+            self.shared.ended_here.store(true, Ordering::Release);
         }
-        self.0.status.send_if_modified(|status| {
-            let is_open = status.phase != Phase::Closed && self.0.ended_here.load(Ordering::Acquire);
+        self.shared.status.send_if_modified(|status| {
+            let is_open = status.phase != Phase::Closed && self.shared.ended_here.load(Ordering::Acquire);
             if is_open {
                 status.phase = Phase::Closing;
             }
@@ -169,7 +195,7 @@ impl AgentSession {
     /// # Errors
     /// The service's answer.
     pub async fn set_available(&self) -> Result<()> {
-        self.0.api.set_state(self.newest_cursor().secret(), "Available", None).await
+        self.shared.api.set_state(self.newest_cursor().secret(), "Available", None).await
     }
 
     /// Makes the agent unavailable, for a reason from the business unit's list.
@@ -177,12 +203,12 @@ impl AgentSession {
     /// # Errors
     /// The service's answer.
     pub async fn set_unavailable(&self, reason: Option<&str>) -> Result<()> {
-        self.0.api.set_state(self.newest_cursor().secret(), "Unavailable", reason).await
+        self.shared.api.set_state(self.newest_cursor().secret(), "Unavailable", reason).await
     }
 }
 
 impl fmt::Debug for AgentSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgentSession").field("status", &*self.0.status.borrow()).finish_non_exhaustive()
+        f.debug_struct("AgentSession").field("status", &*self.shared.status.borrow()).finish_non_exhaustive()
     }
 }

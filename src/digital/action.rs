@@ -75,8 +75,15 @@ pub enum Action {
     CreatePrivateMessage(Box<NewPrivateMessage>),
     /// `threads.create`.
     CreateThread(Box<NewThread>),
-    /// `….delete`, also written `….destroy`, as in the guide's example.
+    /// `….delete`.
     Delete {
+        /// The collection.
+        collection: CollectionName,
+        /// The content's id.
+        id: String,
+    },
+    /// `….destroy`, as the examples of the polling guide call a deletion.
+    Destroy {
         /// The collection.
         collection: CollectionName,
         /// The content's id.
@@ -178,7 +185,8 @@ impl Action {
             "list" => Ok(Self::List { collection, since_id: params.text("since_id")? }),
             "show" => Ok(Self::Show { collection, id: params.required("id")? }),
             "create" => Self::create(collection, params),
-            "delete" | "destroy" => Ok(Self::Delete { collection, id: params.required("id")? }),
+            "delete" => Ok(Self::Delete { collection, id: params.required("id")? }),
+            "destroy" => Ok(Self::Destroy { collection, id: params.required("id")? }),
             "publish" => Ok(Self::Publish { collection, id: params.required("id")? }),
             "unpublish" => Ok(Self::Unpublish { collection, id: params.required("id")? }),
             // A marker in lists of operations; the platform sends a `create` for it.
@@ -232,6 +240,7 @@ impl Action {
             Self::List { collection, .. } => (*collection, "list"),
             Self::Show { collection, .. } => (*collection, "show"),
             Self::Delete { collection, .. } => (*collection, "delete"),
+            Self::Destroy { collection, .. } => (*collection, "destroy"),
             Self::Publish { collection, .. } => (*collection, "publish"),
             Self::Unpublish { collection, .. } => (*collection, "unpublish"),
             Self::Custom(custom) => (custom.collection, custom.operation.as_str()),

@@ -1,7 +1,7 @@
 //! The endpoint: one HTTP request in, one signed answer out.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -45,7 +45,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 pub struct SourceEndpoint(Arc<Inner>);
 
 struct Inner {
-    source: Source,
+    source: RwLock<Source>,
     signer: Signer,
     body_limit: usize,
     deadline: Duration,
@@ -95,13 +95,14 @@ impl SourceEndpoint {
         if let Some(refusal) = self.refuse_method(&head.method) {
             return refusal;
         }
-        let action = match self.0.read(&head.headers, head.uri.query(), &body) {
+        let source = self.source();
+        let action = match self.0.read(&source, &head.headers, head.uri.query(), &body) {
             Ok(action) => action,
             Err(failure) => return self.refuse(&failure),
         };
         drop(body);
         let name = action.name();
-        match self.0.run(action).await {
+        match self.0.run(source, action).await {
             Ok(body) => {
                 tracing::debug!(action = name, bytes = body.len(), "answered");
                 self.answer(StatusCode::OK, JSON, body)
@@ -111,6 +112,22 @@ impl SourceEndpoint {
                 self.refuse(&failure)
             }
         }
+    }
+
+    /// The source that is served.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.0.source.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves another source from now on, with more or fewer operations. The platform asks what a
+    /// source can do at the begin of every run, and adopts the answer. Until then it may still send
+    /// an action that `source` does not have, which is refused with 400. An action that has begun
+    /// ends with the former source. Give both the same store with
+    /// [`SourceBuilder::contents`](super::SourceBuilder::contents), so that a repeated create is
+    /// recognized.
+    pub fn set_source(&self, source: Source) {
+        *self.0.source.write().unwrap_or_else(PoisonError::into_inner) = source;
     }
 
     /// The maximum size of a body, in bytes.
@@ -154,7 +171,7 @@ impl SourceEndpoint {
 impl fmt::Debug for SourceEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SourceEndpoint")
-            .field("source", &self.0.source)
+            .field("source", &self.source())
             .field("body_limit", &self.0.body_limit)
             .field("deadline", &self.0.deadline)
             .field("max_age", &self.0.max_age)
@@ -169,11 +186,11 @@ pub(super) fn too_large() -> Failure {
 
 impl Inner {
     /// Verifies a request and returns its action.
-    fn read(&self, headers: &HeaderMap, query: Option<&str>, body: &[u8]) -> Result<Action, Failure> {
+    fn read(&self, source: &Source, headers: &HeaderMap, query: Option<&str>, body: &[u8]) -> Result<Action, Failure> {
         self.verify(headers, query, body)
             .map_err(|error| Failure::of(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
         let request = ActionRequest::parse(body).map_err(|error| bad_request(&error))?;
-        if !self.source.knows(&request.action) {
+        if !source.knows(&request.action) {
             return Err(bad_request(&unknown_action()));
         }
         if let Some(max_age) = self.max_age
@@ -203,14 +220,14 @@ impl Inner {
     }
 
     /// Runs the action in a separate task and waits for it until the deadline.
-    async fn run(&self, action: Action) -> Result<Bytes, Failure> {
+    async fn run(&self, source: Source, action: Action) -> Result<Bytes, Failure> {
         let Ok(runtime) = Handle::try_current() else {
             return Err(Failure::status(500, "the source has no runtime"));
         };
         let Ok(place) = Arc::clone(&self.max_concurrent).try_acquire_owned() else {
             return Err(Failure::unavailable("too many actions are under way"));
         };
-        let (source, writes) = (self.source.clone(), action.writes());
+        let writes = action.writes();
         let task = runtime.spawn(async move {
             let outcome = source.run(action).await;
             drop(place);
@@ -314,7 +331,7 @@ impl SourceEndpointBuilder {
             return Err(Error::config("at least one action runs at once"));
         }
         Ok(SourceEndpoint(Arc::new(Inner {
-            source: self.source,
+            source: RwLock::new(self.source),
             signer: Signer::new(self.token)?,
             body_limit: self.body_limit,
             deadline: self.deadline,

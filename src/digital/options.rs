@@ -12,7 +12,8 @@ open_enum! {
     /// Registering a handler declares `messaging.queuing_update`.
     pub enum SourceOption {
         /// Messages have no thread: conversations follow `in_reply_to_id`, and the platform ignores
-        /// threads.
+        /// `thread_id` and every operation on threads. A source may declare threads nevertheless, as an
+        /// example of the polling guide does; that is logged as a warning.
         MessagesUnthreaded = "messages.unthreaded",
         /// Messages from agents have no title.
         MessagesNoTitle = "messages.no_title",
@@ -59,9 +60,6 @@ pub(super) type Operations = BTreeMap<CollectionName, Vec<String>>;
 pub(super) fn check(options: &[SourceOption], operations: &Operations) -> Result<()> {
     let on = |option: SourceOption| options.contains(&option);
     let any = |collection| operations.contains_key(&collection);
-    if on(SourceOption::MessagesUnthreaded) && any(CollectionName::Threads) {
-        return Err(Error::config("with messages.unthreaded the platform ignores every operation on threads"));
-    }
     if on(SourceOption::ThreadsNoContent) && has_more_than_structure(operations) {
         return Err(Error::config("with threads.no_content the platform uses only list and show of threads"));
     }
@@ -85,6 +83,11 @@ pub(super) fn check(options: &[SourceOption], operations: &Operations) -> Result
         return Err(Error::config("view.messaging needs plain text, and no HTML"));
     }
     Ok(())
+}
+
+/// Whether operations on threads are declared that the platform ignores.
+pub(super) fn ignores_threads(options: &[SourceOption], operations: &Operations) -> bool {
+    options.contains(&SourceOption::MessagesUnthreaded) && operations.contains_key(&CollectionName::Threads)
 }
 
 fn has_more_than_structure(operations: &Operations) -> bool {

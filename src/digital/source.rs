@@ -89,7 +89,18 @@ impl Source {
 
     /// Whether the source supports `action`.
     pub(super) fn knows(&self, action: &Action) -> bool {
-        matches!(action, Action::ImplementationInfo) || self.0.handlers.contains_key(&action.name())
+        matches!(action, Action::ImplementationInfo) || self.handler(action).is_some()
+    }
+
+    /// Which of the two names of a deletion the platform uses is not certain (digital-source.md §16): either handler
+    /// serves both.
+    fn handler(&self, action: &Action) -> Option<&Handler> {
+        let handlers = &self.0.handlers;
+        handlers.get(&action.name()).or_else(|| match action {
+            Action::Delete { collection, .. } => handlers.get(&format!("{collection}.destroy")),
+            Action::Destroy { collection, .. } => handlers.get(&format!("{collection}.delete")),
+            _ => None,
+        })
     }
 
     /// Runs `action`. Nothing happens before the first poll.
@@ -97,7 +108,7 @@ impl Source {
         if matches!(action, Action::ImplementationInfo) {
             return Ok(self.0.info.clone());
         }
-        match self.0.handlers.get(&action.name()) {
+        match self.handler(&action) {
             Some(handler) => handler(action).await,
             None => Err(Failure::status(400, unknown_action().to_string())),
         }
@@ -186,8 +197,8 @@ impl SourceBuilder {
         self
     }
 
-    /// Deletes a content (`….delete`, `….destroy`) and returns its last state. A repeated deletion
-    /// returns the same.
+    /// Deletes a content (`….delete`) and returns its last state. A repeated deletion returns the
+    /// same. Also handles `….destroy`, unless that has its own handler.
     pub fn delete<C, F, Fut>(self, collection: C, handler: F) -> Self
     where
         C: Collection,
@@ -195,6 +206,19 @@ impl SourceBuilder {
         Fut: Future<Output = Result<C::Content, Failure>> + Send + 'static,
     {
         self.on_one(collection, "delete", handler)
+    }
+
+    /// Deletes a content as [`delete`](Self::delete) does, declared as `destroy`: the name in the
+    /// polling guide's examples, where every other page has `delete`. Whether the platform still
+    /// takes it for a deletion or shows a custom button is unverified, so declare `delete`, or both.
+    /// Also handles `….delete`, unless that has its own handler.
+    pub fn destroy<C, F, Fut>(self, collection: C, handler: F) -> Self
+    where
+        C: Collection,
+        F: Fn(String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<C::Content, Failure>> + Send + 'static,
+    {
+        self.on_one(collection, "destroy", handler)
     }
 
     /// Makes a content visible (`….publish`) and returns its new state.
@@ -347,6 +371,9 @@ impl SourceBuilder {
             return Err(fault);
         }
         options::check(&self.options, &self.operations)?;
+        if options::ignores_threads(&self.options, &self.operations) {
+            tracing::warn!("with messages.unthreaded the platform ignores every operation on threads");
+        }
         for operations in self.operations.values() {
             let has = |name: &str| operations.iter().any(|operation| operation == name);
             if has("reply") && !has("create") {
@@ -386,9 +413,10 @@ impl SourceBuilder {
             let handler = Arc::clone(&handler);
             async move {
                 match action {
-                    Action::Delete { id, .. } | Action::Publish { id, .. } | Action::Unpublish { id, .. } => {
-                        object(&handler(id).await?)
-                    }
+                    Action::Delete { id, .. }
+                    | Action::Destroy { id, .. }
+                    | Action::Publish { id, .. }
+                    | Action::Unpublish { id, .. } => object(&handler(id).await?),
                     _ => Err(misrouted()),
                 }
             }

@@ -7,6 +7,7 @@ use crate::support::agent::*;
 use ringcentral_events::agent::auth::{AccessKeys, CentralTokens, CxOneTokens};
 use ringcentral_events::agent::{
     AgentCursor, AgentDelivery, AgentEvents, AgentOrigin, AgentSession, AgentSessionBuilder, Desk, EndSession,
+    OnExisting,
 };
 use ringcentral_events::auth::TokenProvider;
 use ringcentral_events::{ErrorKind, Phase};
@@ -113,6 +114,33 @@ async fn f02_a_service_that_answers_at_once_is_paced() {
     sandbox.faults().clear_all();
     assert!(center.wait_open_polls(0, SOON).await);
     assert!(!center.session().unwrap().is_over);
+}
+
+/// The service ends a session that is not polled, and nothing forces a program to request the stream at once.
+#[tokio::test]
+async fn a_session_polls_from_its_start_on_and_its_stream_has_everything_since() {
+    let (_sandbox, center) = sandbox(|_| {}).await;
+    let session = builder(cxone(&center)).start().await.unwrap();
+    for (name, polls) in [("a", 2), ("b", 3)] {
+        assert!(center.wait_session(|it| it.polls >= polls && it.open_polls == 1, SOON).await, "{name}");
+        push(&center, name);
+    }
+    assert!(center.wait_session(|it| it.polls >= 4 && it.open_polls == 1, SOON).await);
+    let mut events = session.events().unwrap();
+    let first = word(&mut events).await;
+    assert_eq!(
+        (first.as_str(), words(&mut events, 3).await.pop().unwrap().as_str()),
+        ("AgentSessionStart", "CustomEvent")
+    );
+    assert_eq!(session.events().unwrap_err().kind(), ErrorKind::Busy);
+    drop(events);
+    assert!(center.wait_open_polls(0, SOON).await);
+
+    // Nor does a session that is dropped before its stream is requested go on polling.
+    let second = builder(cxone(&center)).on_existing(OnExisting::Join).start().await.unwrap();
+    assert!(center.wait_open_polls(1, SOON).await);
+    drop(second);
+    assert!(center.wait_open_polls(0, SOON).await);
 }
 
 #[tokio::test]

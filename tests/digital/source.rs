@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::support::digital::{act, agent, customer, date, endpoint};
+use crate::support::digital::{act, agent, ask, body_of, customer, date, endpoint};
 use ringcentral_events::ErrorKind;
 use ringcentral_events::digital::{
     Action, ActionRequest, Attachment, CollectionName, ContextData, ContextValue, Date, Format, MemoryFeed, Message,
@@ -54,6 +54,71 @@ fn registered_operations_are_advertised() {
     assert!(format!("{source:?}").contains("messages.spam"));
 }
 
+/// Both answers of the polling guide (digital-source.md §4, §16), with `destroy` for `delete`, buttons of their own, and
+/// threads beside `messages.unthreaded`.
+#[tokio::test]
+async fn a_source_may_answer_as_the_polling_guides_examples_do() {
+    let message = |id: String| std::future::ready(Ok(Message::new(id, agent())));
+    let thread = |id: String| std::future::ready(Ok(Thread::new(id, "News")));
+    let both = || {
+        Source::builder()
+            .create(Messages, |_| std::future::ready(Ok(Message::new("m-1", agent()))))
+            .destroy(Messages, message)
+            .list(Messages, MemoryFeed::new())
+            .publish(Messages, message)
+            .reply(Messages)
+            .show(Messages, |_| std::future::ready(Ok(None)))
+            .unpublish(Messages, message)
+            .custom(Messages, "spam", |it| std::future::ready(Ok(Message::new(it.id, agent()))))
+            .create(Threads, |_| std::future::ready(Ok(Thread::new("t-1", "News"))))
+            .destroy(Threads, thread)
+            .list(Threads, MemoryFeed::new())
+            .custom(Threads, "sticky", |it| std::future::ready(Ok(Thread::new(it.id, "News"))))
+    };
+    let objects = json!({
+        "messages": ["create", "destroy", "list", "publish", "reply", "show", "unpublish", "spam"],
+        "threads": ["create", "destroy", "list", "sticky"],
+    });
+    for (options, source) in [
+        (json!([]), both().build().unwrap()),
+        (json!(["messages.unthreaded"]), both().option(SourceOption::MessagesUnthreaded).build().unwrap()),
+    ] {
+        let info: Value = serde_json::from_slice(source.info()).unwrap();
+        assert_eq!(info, json!({ "objects": objects, "options": options }));
+        // Whichever name the platform uses for a deletion.
+        let endpoint = endpoint(source);
+        for action in ["messages.destroy", "messages.delete", "threads.destroy"] {
+            assert_eq!(act(&endpoint, action, json!({ "id": "7" })).await["id"], "7", "{action}");
+        }
+    }
+    let beside = Source::builder()
+        .delete(Messages, |id| std::future::ready(Ok(Message::new(format!("deleted-{id}"), agent()))))
+        .destroy(Messages, |id| std::future::ready(Ok(Message::new(format!("destroyed-{id}"), agent()))))
+        .build()
+        .unwrap();
+    let info: Value = serde_json::from_slice(beside.info()).unwrap();
+    assert_eq!(info["objects"]["messages"], json!(["delete", "destroy"]));
+    let endpoint = endpoint(beside);
+    for (action, want) in [("messages.delete", "deleted-7"), ("messages.destroy", "destroyed-7")] {
+        assert_eq!(act(&endpoint, action, json!({ "id": "7" })).await["id"], want, "{action}");
+    }
+}
+
+#[tokio::test]
+async fn a_running_source_gains_and_loses_operations() {
+    let endpoint = endpoint(listing().build().unwrap());
+    let delete = || ask(&endpoint, body_of("messages.delete", Some(json!({ "id": "7" }))));
+    assert_eq!(delete().await.0, 400);
+    let more = listing().delete(Messages, |id| std::future::ready(Ok(Message::new(id, agent())))).build().unwrap();
+    endpoint.set_source(more);
+    let info = act(&endpoint, "implementation.info", json!({})).await;
+    assert_eq!(info["objects"]["messages"], json!(["list", "delete"]));
+    assert_eq!(delete().await.0, 200);
+    endpoint.set_source(listing().build().unwrap());
+    assert_eq!(delete().await.0, 400);
+    assert!(format!("{endpoint:?}").contains("messages.list"));
+}
+
 #[test]
 fn options_that_the_platform_would_drop_are_refused() {
     let threads = || listing().list(Threads, MemoryFeed::new());
@@ -64,7 +129,6 @@ fn options_that_the_platform_would_drop_are_refused() {
     let both = || listing().list(PrivateMessages, MemoryFeed::new());
     let chat = |builder: SourceBuilder| builder.option(SourceOption::ViewMessaging);
     for (why, builder) in [
-        ("threads of the unthreaded", threads().option(SourceOption::MessagesUnthreaded)),
         ("create of threads without content", new_thread().option(SourceOption::ThreadsNoContent)),
         ("typing without a chat", listing().option(SourceOption::MessagingTypingIndicator)),
         ("a chat without text", chat(listing())),
@@ -89,6 +153,7 @@ fn options_that_the_platform_would_drop_are_refused() {
     }
     for (why, builder) in [
         ("list and show of threads", threads().option(SourceOption::ThreadsNoContent)),
+        ("threads of the unthreaded, which the platform ignores", threads().option(SourceOption::MessagesUnthreaded)),
         ("surveys", listing().option(SourceOption::MessagesAllowSurvey)),
         ("a chat", chat(listing()).option(SourceOption::MessagesText)),
         ("an option of tomorrow", listing().option("messages.shiny".into())),
@@ -197,13 +262,13 @@ fn every_operation_has_its_action() {
     for (name, want) in [
         ("messages.show", Action::Show { collection: messages, id: id.clone() }),
         ("messages.delete", Action::Delete { collection: messages, id: id.clone() }),
-        ("messages.destroy", Action::Delete { collection: messages, id: id.clone() }),
+        ("messages.destroy", Action::Destroy { collection: messages, id: id.clone() }),
         ("threads.publish", Action::Publish { collection: CollectionName::Threads, id: id.clone() }),
         ("private_messages.unpublish", Action::Unpublish { collection: CollectionName::PrivateMessages, id }),
     ] {
         let action = parse(&json!({ "action": name, "params": params })).unwrap();
         assert_eq!(action, want, "{name}");
-        assert_eq!(action.name(), name.replace("destroy", "delete"));
+        assert_eq!(action.name(), name);
     }
     let Ok(Action::Custom(custom)) = parse(&json!({ "action": "messages.mark_as_spam", "params": params })) else {
         panic!("a custom action");

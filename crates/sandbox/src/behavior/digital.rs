@@ -10,8 +10,8 @@ settings! {
     /// How the sandbox crawls sources and handles what they send
     /// ([`Behavior::digital`](super::Behavior)). *Unverified* defaults are undocumented.
     pub struct DigitalBehavior {
-        /// How much faster than real time the gaps between runs pass: a minute for a source with a
-        /// list, 3 minutes for one without. Default 600: a minute in 100 ms.
+        /// How much faster than real time the gaps between runs pass: one to two minutes for a source
+        /// with a list, three to six for one without, at random. Default 600: a minute in 100 ms.
         /// [`Sandbox::advance`](crate::Sandbox::advance) skips the rest of a gap.
         pub faster: u32 = 600,
         /// The timeout of a response, in real time. Default 10 s; *unverified*.
@@ -44,7 +44,8 @@ settings! {
         /// Whether a write is sent as soon as an agent makes it instead of in the next run. Default
         /// true; inferred from captured traffic.
         pub write_at_once: bool = true,
-        /// Whether `….destroy` is sent instead of `….delete`. Default false.
+        /// Whether `….destroy` is sent even to a source that declares `delete`. Default false: a
+        /// deletion has the name that the source declares.
         pub destroy: bool = false,
         /// The number of consecutive failed runs after which the channel is switched off until it is
         /// saved again. Default never; *unverified*.

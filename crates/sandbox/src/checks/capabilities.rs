@@ -26,7 +26,7 @@ const OPTIONS: [&str; 17] = [
     "messaging.typing_indicator",
     "messaging.queuing_update",
 ];
-const STANDARD: [&str; 7] = ["create", "delete", "list", "publish", "reply", "show", "unpublish"];
+const STANDARD: [&str; 8] = ["create", "delete", "destroy", "list", "publish", "reply", "show", "unpublish"];
 
 /// A source's capabilities: its answer to `implementation.info`, minus what its options disable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -157,6 +157,12 @@ fn operations(objects: Option<&Value>, violations: &mut Violations) -> Option<BT
             continue;
         };
         let mut operations = BTreeSet::new();
+        if is_collection && declared.contains(&"destroy") {
+            let why = format!("objects.{name} has destroy: deletions are sent as {name}.{}", {
+                if declared.contains(&"delete") { "delete" } else { "destroy" }
+            });
+            violations.add(Rule::DestroyDeclared, None, why);
+        }
         for operation in declared {
             if is_word(operation) {
                 operations.insert(operation.to_owned());
@@ -287,6 +293,18 @@ mod tests {
             (json!({ "objects": { "messages": [1] } }), Rule::ObjectsShape, "objects.messages is a list", true),
             (json!({ "objects": { "message": ["list"] } }), Rule::CollectionUnknown, "objects.message is not", true),
             (json!({ "objects": { "messages": ["a b"] } }), Rule::OperationName, "\"a b\", which is not a word", true),
+            (
+                json!({ "objects": { "messages": ["destroy"] } }),
+                Rule::DestroyDeclared,
+                "deletions are sent as messages.destroy",
+                true,
+            ),
+            (
+                json!({ "objects": { "messages": ["destroy", "delete"] } }),
+                Rule::DestroyDeclared,
+                "deletions are sent as messages.delete",
+                true,
+            ),
             (json!({ "objects": {}, "options": "x" }), Rule::OptionsShape, "options is a text", true),
             (
                 json!({ "objects": {}, "options": ["x"] }),

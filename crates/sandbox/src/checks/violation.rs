@@ -87,6 +87,9 @@ rules! {
     CollectionUnknown = "collection_unknown", Warning;
     /// Operation names are words.
     OperationName = "operation_name", Error;
+    /// Deletions are declared as `delete`: `destroy` is in the polling guide's examples only, and the platform may
+    /// show it as a custom button (unverified).
+    DestroyDeclared = "destroy_declared", Warning;
     /// `options` is a list of texts.
     OptionsShape = "options_shape", Error;
     /// `options` contains only known options.

@@ -86,11 +86,12 @@ impl Core {
         }
     }
 
-    /// The time between two runs.
-    pub(crate) fn gap(&self, behavior: &DigitalBehavior) -> Duration {
+    /// The time between two runs: the least gap up to twice that, by `chance` from 0 to 1. The service's pages speak of
+    /// one minute and of about two (digital-source.md §16).
+    pub(crate) fn gap(&self, behavior: &DigitalBehavior, chance: f64) -> Duration {
         let lists = self.caps.as_ref().is_some_and(Capabilities::lists);
         let gap = if lists { LIST_GAP } else { SILENT_GAP };
-        gap / behavior.faster.max(1)
+        gap.mul_f64(1.0 + chance.clamp(0.0, 1.0)) / behavior.faster.max(1)
     }
 
     pub(crate) fn saved(&mut self) {
@@ -126,20 +127,21 @@ mod tests {
     }
 
     #[test]
-    fn the_gap_is_longer_without_lists_and_is_sped_up() {
+    fn the_gap_is_irregular_longer_without_lists_and_is_sped_up() {
         let mut core = Core::new(Signer::new("token").unwrap());
         let read = |operation: &str| {
             let answer = serde_json::json!({ "objects": { "messages": [operation] } });
             Capabilities::read(&answer, &mut crate::checks::Violations::about(""))
         };
         let behavior = DigitalBehavior { faster: 10, ..DigitalBehavior::default() };
-        assert_eq!(core.gap(&behavior), Duration::from_secs(18), "before the first answer");
+        let gaps = |core: &Core| [0.0, 0.5, 1.0].map(|chance| core.gap(&behavior, chance).as_secs());
+        assert_eq!(gaps(&core), [18, 27, 36], "before the first answer");
         core.caps = read("create");
-        assert_eq!(core.gap(&behavior), Duration::from_secs(18));
+        assert_eq!(gaps(&core), [18, 27, 36]);
         core.caps = read("list");
-        assert_eq!(core.gap(&behavior), Duration::from_secs(6));
+        assert_eq!(gaps(&core), [6, 9, 12]);
         assert_eq!(
-            core.gap(&DigitalBehavior { faster: 0, ..behavior }),
+            core.gap(&DigitalBehavior { faster: 0, ..behavior.clone() }, 0.0),
             Duration::from_secs(60),
             "never divided by zero"
         );

@@ -9,6 +9,8 @@ use crate::checks::reply_to;
 use ringcentral_events::digital::{CollectionName, Date, Format};
 use ringcentral_events::{Error, ErrorKind, Result};
 
+const DELETIONS: [&str; 2] = ["delete", "destroy"];
+
 /// An agent's write: created here, performed by
 /// [`DigitalChannel::write`](crate::digital::DigitalChannel::write).
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +45,8 @@ impl Write {
         Self::create(CollectionName::Threads, author_id, body).with("title", title)
     }
 
-    /// An operation on one content: `delete`, `publish`, `unpublish`.
+    /// An operation on one content: `delete`, `publish`, `unpublish`. A deletion is sent by the name
+    /// that the source declares, `delete` or `destroy`.
     #[must_use]
     pub fn on(collection: CollectionName, operation: &str, id: &str) -> Self {
         Self { collection: Some(collection), operation: operation.into(), params: Map::new() }.with("id", id)
@@ -113,7 +116,8 @@ impl Write {
                 refused("the source has no option messaging.queuing_update".into())
             };
         };
-        if !caps.can(collection, &self.operation) {
+        let names = self.names();
+        if !names.iter().any(|name| caps.can(collection, name)) {
             return refused(format!("the source does not declare {}", self.action()));
         }
         if self.operation == "create" {
@@ -129,7 +133,7 @@ impl Write {
         let Some(id) = self.id() else { return refused(format!("{} needs a content id", self.action())) };
         match store.get(collection, id) {
             None => refused(format!("the platform has no content {id}")),
-            Some(content) if !content.actions().any(|action| action == self.operation) => {
+            Some(content) if !content.actions().any(|action| names.contains(&action)) => {
                 refused(format!("{} is not in the actions of {id}", self.operation))
             }
             Some(_) => Ok(()),
@@ -166,17 +170,26 @@ impl Write {
         params
     }
 
-    pub(crate) fn wire_name(&self, behavior: &DigitalBehavior) -> String {
-        let action = self.action();
-        match action.strip_suffix(".delete") {
-            Some(collection) if behavior.destroy => format!("{collection}.destroy"),
-            _ => action,
-        }
+    /// The operation's names: a deletion has two (digital-source.md §16).
+    fn names(&self) -> Vec<&str> {
+        if self.is_deletion() { DELETIONS.to_vec() } else { vec![&self.operation] }
+    }
+
+    pub(crate) fn is_deletion(&self) -> bool {
+        DELETIONS.contains(&self.operation.as_str())
+    }
+
+    /// A deletion has the name that the source declares, `delete` if it declares both.
+    pub(crate) fn wire_name(&self, behavior: &DigitalBehavior, caps: &Capabilities) -> String {
+        let Some(collection) = self.collection.filter(|_| self.is_deletion()) else { return self.action() };
+        let declares = |name| caps.can(collection, name);
+        let is_destroy = behavior.destroy || declares("destroy") && !declares("delete");
+        format!("{collection}.{}", if is_destroy { "destroy" } else { "delete" })
     }
 
     fn aborted(&self) -> SyncStatus {
         match self.operation.as_str() {
-            "delete" => SyncStatus::DeleteAborted,
+            "delete" | "destroy" => SyncStatus::DeleteAborted,
             "unpublish" => SyncStatus::UnpublishAborted,
             _ => SyncStatus::ExportAborted,
         }
@@ -186,7 +199,7 @@ impl Write {
     pub(crate) fn order(&self) -> u8 {
         match self.operation.as_str() {
             "create" => 0,
-            "delete" => 2,
+            "delete" | "destroy" => 2,
             _ => 1,
         }
     }

@@ -30,7 +30,7 @@ pub(crate) fn send(core: &mut Core, number: usize, repeated: bool, behavior: &Di
         job.attempts += 1;
     }
     let needs = if job.write.collection.is_none() { Needs::Success } else { Needs::Json };
-    Some((job.write.wire_name(behavior), params, needs))
+    Some((job.write.wire_name(behavior, caps), params, needs))
 }
 
 /// Handles the answer to a job.
@@ -218,7 +218,7 @@ fn created(
 }
 
 fn changed(core: &mut Core, job: &Job, collection: CollectionName, id: &str, content: &Map<String, Value>) {
-    let deleted = job.write.operation == "delete";
+    let deleted = job.write.is_deletion();
     match core.store.get_mut(collection, id) {
         Some(kept) => {
             kept.deleted |= deleted;
@@ -256,14 +256,14 @@ pub(crate) fn compare_listed(
 fn shape_rule(write: &Write) -> Rule {
     match write.operation.as_str() {
         "create" => Rule::CreateShape,
-        "delete" => Rule::DeleteShape,
+        "delete" | "destroy" => Rule::DeleteShape,
         _ => Rule::ChangeShape,
     }
 }
 
 fn past(write: &Write) -> String {
     match write.operation.as_str() {
-        "delete" => "deleted".into(),
+        "delete" | "destroy" => "deleted".into(),
         "publish" => "published".into(),
         "unpublish" => "unpublished".into(),
         "create" => "created".into(),

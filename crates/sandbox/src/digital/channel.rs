@@ -379,7 +379,8 @@ impl Inner {
     async fn keep_crawling(&self) {
         loop {
             self.run().await;
-            let gap = self.with(|core, behavior| core.gap(behavior));
+            let chance = self.shared.lock().ctx.rng.f64();
+            let gap = self.with(|core, behavior| core.gap(behavior, chance));
             let (due, real) = {
                 let state = self.shared.lock();
                 let due = later(state.ctx.moment().now, gap);

@@ -247,6 +247,20 @@ async fn contents_that_a_failed_list_may_contain_are_not_errors() {
 }
 
 #[tokio::test]
+async fn a_deletion_has_the_name_that_the_source_declares() {
+    let rows: [(Own, &str); 3] = [
+        (says!("implementation.info", { "objects": { "messages": ["list", "destroy"] } }), "messages.destroy"),
+        (says!("implementation.info", { "objects": { "messages": ["list", "delete"] } }), "messages.delete"),
+        (says!("implementation.info", { "objects": { "messages": ["list", "destroy", "delete"] } }), "messages.delete"),
+    ];
+    for (own, sent) in rows {
+        let (_, _, channel, _sandbox) = find(wrong(own), Then::Nothing).await;
+        let written = channel.write_unchecked(delete()).await.unwrap();
+        assert_eq!(written.run.actions().collect::<Vec<_>>(), [sent]);
+    }
+}
+
+#[tokio::test]
 async fn the_setting_defers_writes_to_the_next_run_in_order() {
     let (_, _, channel, sandbox) = find(wrong(|_, _, _| None), Then::Nothing).await;
     sandbox.behavior(|behavior| (behavior.digital.write_at_once, behavior.digital.destroy) = (false, true));

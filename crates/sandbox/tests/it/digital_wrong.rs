@@ -157,6 +157,17 @@ fn of_answers() -> Vec<Row> {
             Then::Nothing,
         ),
         (
+            Rule::DestroyDeclared,
+            INFO,
+            None,
+            "sent as messages.delete",
+            says!("implementation.info", { "objects": {
+                "messages": ["create", "delete", "destroy", "list", "publish", "reply", "show", "spam"],
+                "threads": ["list"],
+            }, "options": ["threads.no_content", "messages.text"] }),
+            Then::Nothing,
+        ),
+        (
             Rule::Reduced,
             INFO,
             None,
