@@ -470,6 +470,22 @@ impl Notification {
         if is_own && spelling == Spelling::Tilde { "" } else { named }
     }
 
+    /// What the event is about, where its body says so: events about different things are independent of each other.
+    pub(crate) fn resource(&self) -> Option<String> {
+        let (what, id) = match &self.event {
+            Event::InstantMessage(it) => ("conversation", it.conversation_id()?.as_str()),
+            Event::FaxMessage(it) | Event::VoicemailMessage(it) => ("message", it.id.as_ref()?.as_str()),
+            Event::TeamMessagingPost(it) => ("chat", it.group_id.as_ref()?.as_str()),
+            Event::TeamMessagingChat(it) => ("chat", it.id.as_ref()?.as_str()),
+            _ => match self.sequence()?.resource {
+                Resource::Presence(id) => ("presence", id),
+                Resource::PresenceLines(id) => ("lines", id),
+                Resource::TelephonySession(id) => ("session", id),
+            },
+        };
+        Some(format!("{what}/{id}"))
+    }
+
     /// Where this stands among the events of the same resource, where the body says
     /// so (presence and telephony sessions). They may arrive out of order.
     #[must_use]

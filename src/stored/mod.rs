@@ -3,6 +3,7 @@
 //! It is read from one flat object, field by field in any order, without a buffer between: a buffer would refuse or
 //! change numbers such as `1e400` in fields that readers added.
 
+mod cloud;
 mod delivery;
 mod status;
 

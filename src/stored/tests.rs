@@ -61,7 +61,7 @@ fn restored<T: Serialize + DeserializeOwned>(item: &T) -> Vec<T> {
     ]
 }
 
-fn notification(raw: &str, origin: Origin, at: SystemTime) -> Notification {
+pub(super) fn notification(raw: &str, origin: Origin, at: SystemTime) -> Notification {
     Notification::parse(RawValue::from_string(raw.to_owned()).unwrap(), origin, at).unwrap()
 }
 
@@ -392,7 +392,7 @@ fn received() -> impl Strategy<Value = SystemTime> {
     })
 }
 
-fn gap() -> impl Strategy<Value = Gap> {
+pub(super) fn gap() -> impl Strategy<Value = Gap> {
     let cause = prop_oneof![
         prop::sample::select(causes()),
         any::<u32>().prop_map(|events| GapCause::ServiceBufferFull { events: events as usize }),
@@ -405,7 +405,7 @@ fn gap() -> impl Strategy<Value = Gap> {
     )
 }
 
-fn resumed() -> impl Strategy<Value = Resumed> {
+pub(super) fn resumed() -> impl Strategy<Value = Resumed> {
     let closure = prop::sample::select(vec![
         GapClosure::Complete,
         GapClosure::StateOnly,
@@ -431,7 +431,7 @@ fn resumed() -> impl Strategy<Value = Resumed> {
 }
 
 /// JSON with odd white space and duplicate keys.
-fn any_json() -> impl Strategy<Value = String> {
+pub(super) fn any_json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
         Just("1e400".to_owned()),

@@ -28,6 +28,10 @@ struct Waiting {
     number: u64,
     step: Step,
     acknowledged: bool,
+    /// How often the reader gave it back.
+    returned: u32,
+    /// Whether it is to come again.
+    comes_again: bool,
 }
 
 /// Owns the numbers of the deliveries and what is acknowledged of them.
@@ -39,6 +43,8 @@ pub(super) struct Acknowledged {
     done: Progress,
     /// The steps behind it, in the order of the stream.
     waiting: VecDeque<Waiting>,
+    /// How many of them are to come again.
+    coming_again: usize,
     /// Everything that was read, while more waits than is tracked.
     read: Option<Box<Progress>>,
 }
@@ -74,7 +80,13 @@ impl Acknowledged {
         }
         if self.read.is_none() && !self.replace(&step) {
             if self.waiting.len() < TRACKED {
-                self.waiting.push_back(Waiting { number: self.last, step, acknowledged: !is_delivery });
+                self.waiting.push_back(Waiting {
+                    number: self.last,
+                    step,
+                    acknowledged: !is_delivery,
+                    returned: 0,
+                    comes_again: false,
+                });
             } else {
                 let mut read = self.read();
                 read.take_in(step);
@@ -101,25 +113,86 @@ impl Acknowledged {
     /// # Errors
     /// [`ErrorKind::Config`] for a delivery that was not made; [`ErrorKind::Busy`] for one beyond those that are tracked.
     pub(super) fn acknowledge(&mut self, number: u64) -> Result<bool> {
+        let Some(it) = self.unacknowledged(number)? else { return Ok(false) };
+        it.acknowledged = true;
+        self.coming_again -= usize::from(std::mem::take(&mut it.comes_again));
+        self.advance();
+        Ok(true)
+    }
+
+    /// A delivery that is not acknowledged; `None` if it is.
+    fn unacknowledged(&mut self, number: u64) -> Result<Option<&mut Waiting>> {
         if number == 0 || number > self.last {
             return Err(Error::config(format!("the stream has made no delivery with the number {number}")));
         }
         let at = self.waiting.partition_point(|it| it.number < number);
         let Some(it) = self.waiting.get_mut(at) else {
             let text = "too many deliveries wait for an acknowledgement: acknowledge all that were read";
-            return if self.read.is_some() { Err(Error::new(ErrorKind::Busy, text)) } else { Ok(false) };
+            return if self.read.is_some() { Err(Error::new(ErrorKind::Busy, text)) } else { Ok(None) };
         };
-        if it.number > number || it.acknowledged {
-            return Ok(false);
-        }
-        it.acknowledged = true;
-        let reached = self.waiting.iter().take_while(|it| it.acknowledged).count();
-        self.waiting.drain(..reached).for_each(|it| self.done.take_in(it.step));
-        Ok(true)
+        Ok(Some(it).filter(|it| it.number == number && !it.acknowledged))
     }
 
-    /// Acknowledges everything that was delivered. Returns whether the position moved.
+    fn advance(&mut self) {
+        let reached = self.waiting.iter().take_while(|it| it.acknowledged).count();
+        self.waiting.drain(..reached).for_each(|it| self.done.take_in(it.step));
+    }
+
+    /// The reader gives a delivery back: until it was delivered again, only an acknowledgement of it alone counts.
+    /// Returns how often it was given back.
+    ///
+    /// # Errors
+    /// As [`acknowledge`](Self::acknowledge); [`ErrorKind::Config`] for one that is acknowledged, or that waits to come
+    /// again.
+    pub(super) fn give_back(&mut self, number: u64) -> Result<u32> {
+        let done =
+            || Error::config(format!("the delivery with the number {number} is acknowledged, or comes again already"));
+        let it = self.unacknowledged(number)?.filter(|it| !it.comes_again).ok_or_else(done)?;
+        it.comes_again = true;
+        it.returned = it.returned.saturating_add(1);
+        let returned = it.returned;
+        self.coming_again += 1;
+        Ok(returned)
+    }
+
+    /// Takes back what [`give_back`](Self::give_back) did.
+    pub(super) fn undo_give_back(&mut self, number: u64) {
+        if let Ok(Some(it)) = self.unacknowledged(number) {
+            let came = std::mem::take(&mut it.comes_again);
+            it.returned -= u32::from(came);
+            self.coming_again -= usize::from(came);
+        }
+    }
+
+    /// The reader gives a delivery back without having tried it.
+    pub(super) fn put_back(&mut self, number: u64) -> Result<()> {
+        let Some(it) = self.unacknowledged(number)? else { return Ok(()) };
+        let already = std::mem::replace(&mut it.comes_again, true);
+        self.coming_again += usize::from(!already);
+        Ok(())
+    }
+
+    /// A delivery was delivered again. Returns which attempt this is.
+    pub(super) fn delivered_again(&mut self, number: u64) -> u32 {
+        let Ok(Some(it)) = self.unacknowledged(number) else { return 1 };
+        let attempt = it.returned.saturating_add(1);
+        let came = std::mem::take(&mut it.comes_again);
+        self.coming_again -= usize::from(came);
+        attempt
+    }
+
+    /// Acknowledges everything that was delivered, except for what is to come again: behind that the position rests.
+    /// Returns whether anything changed.
     pub(super) fn acknowledge_all(&mut self) -> bool {
+        if self.coming_again > 0 {
+            let mut changes = false;
+            for it in self.waiting.iter_mut().filter(|it| !it.comes_again && !it.acknowledged) {
+                it.acknowledged = true;
+                changes = true;
+            }
+            self.advance();
+            return changes;
+        }
         let moves = self.read.is_some() || !self.waiting.is_empty();
         let waiting = std::mem::take(&mut self.waiting);
         match self.read.take() {
@@ -238,6 +311,33 @@ mod tests {
             assert_eq!(cursor(&acks, Acknowledged::token), Some(position), "{numbers:?}");
             assert_eq!(cursor(&acks, Acknowledged::read_token), Some(5), "all was read");
         }
+    }
+
+    #[test]
+    fn what_comes_again_is_acknowledged_by_itself_only_and_the_position_stays_before_it() {
+        let mut acks = Acknowledged::default();
+        acks.pass(mark(0));
+        for n in 1..=4 {
+            acks.pass(event(n, false));
+            acks.pass(mark(n));
+        }
+        assert_eq!(acks.give_back(2).unwrap(), 1);
+        assert_eq!(acks.give_back(2).unwrap_err().kind(), ErrorKind::Config, "it comes again already");
+        assert!(acks.acknowledge_all() && !acks.acknowledge_all());
+        assert_eq!(cursor(&acks, Acknowledged::token), Some(1));
+        assert_eq!(acks.token().unwrap().seen, [key(1), key(3), key(4)], "a restart repeats the second alone");
+        assert_eq!(acks.give_back(1).unwrap_err().kind(), ErrorKind::Config, "it is acknowledged");
+        assert_eq!(acks.give_back(5).unwrap_err().kind(), ErrorKind::Config, "it was not delivered");
+        assert_eq!(acks.delivered_again(2), 2);
+        assert_eq!(acks.give_back(2).unwrap(), 2);
+        acks.undo_give_back(2);
+        assert_eq!((acks.give_back(2).unwrap(), acks.delivered_again(2)), (2, 3));
+        assert!(acks.acknowledge_all());
+        assert_eq!((cursor(&acks, Acknowledged::token), acks.coming_again), (Some(4), 0));
+        acks.pass(event(5, false));
+        acks.give_back(5).unwrap();
+        assert!(acks.acknowledge(5).unwrap(), "it may be acknowledged meanwhile");
+        assert_eq!((acks.waiting.len(), acks.coming_again), (0, 0));
     }
 
     #[test]

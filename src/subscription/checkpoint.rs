@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,8 +11,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::acknowledged::Acknowledged;
+use super::redelivery::{ATTEMPTS, DELAY, Redeliveries};
 use super::resume::ResumeToken;
 use crate::auth::StoreLock;
+use crate::delivery::Delivery;
 use crate::durable::{FileLock, Files, WholeFile};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard::guarded;
@@ -220,6 +222,7 @@ async fn store_call<T>(verb: &str, call: impl Future<Output = Result<T>>) -> Res
 pub(super) struct Keeper {
     acknowledged: Mutex<Acknowledged>,
     changed: Notify,
+    redeliveries: Mutex<Redeliveries>,
 }
 
 /// A caller that waits until what is acknowledged is saved.
@@ -227,7 +230,7 @@ type Waiting = oneshot::Sender<Result<()>>;
 
 impl Keeper {
     pub(super) fn new(acknowledged: Acknowledged) -> Self {
-        Self { acknowledged: Mutex::new(acknowledged), changed: Notify::new() }
+        Self { acknowledged: Mutex::new(acknowledged), changed: Notify::new(), redeliveries: Mutex::default() }
     }
 
     pub(super) fn read<T>(&self, read: impl FnOnce(&Acknowledged) -> T) -> T {
@@ -250,7 +253,39 @@ impl Keeper {
                 false
             })
         });
+        let mut redeliveries = self.redeliveries();
+        if outcome.is_ok() && !redeliveries.is_empty() {
+            redeliveries.remove(|it| it == number);
+        }
         outcome
+    }
+
+    pub(super) fn redeliveries(&self) -> MutexGuard<'_, Redeliveries> {
+        self.redeliveries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a delivery come again after `after`.
+    pub(super) fn give_back(&self, number: u64, delivery: Delivery, after: Duration) -> Result<()> {
+        let mut redeliveries = self.redeliveries();
+        redeliveries.admit(&delivery)?;
+        let mut acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        if acknowledged.give_back(number)? >= ATTEMPTS {
+            acknowledged.undo_give_back(number);
+            let text = format!("the delivery with the number {number} was tried {ATTEMPTS} times");
+            return Err(Error::config(text));
+        }
+        drop(acknowledged);
+        let after = after.clamp(*DELAY.start(), *DELAY.end());
+        redeliveries.push(Some(Instant::now() + after), number, delivery);
+        Ok(())
+    }
+
+    /// Lets a delivery come again at once, which nothing has tried.
+    pub(super) fn put_back(&self, number: u64, delivery: Delivery) {
+        let mut redeliveries = self.redeliveries();
+        // Beyond what is tracked, a restart repeats it all the same.
+        let _ = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).put_back(number);
+        redeliveries.push(None, number, delivery);
     }
 
     async fn save(&self, store: &dyn Checkpoint) -> Result<()> {

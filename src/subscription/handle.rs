@@ -3,12 +3,14 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checkpoint::Keeper;
 use super::ending::Shutdown;
 use super::ports::Command;
+use crate::delivery::Delivery;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::ids::SubscriptionId;
@@ -20,21 +22,21 @@ pub struct SubscriptionHandle {
     commands: mpsc::Sender<Command>,
     status: StatusWatch,
     caller: Option<Arc<dyn Any + Send + Sync>>,
-    /// `None` without a checkpoint.
-    keeper: Option<Weak<Keeper>>,
+    keeper: Weak<Keeper>,
+    has_checkpoint: bool,
 }
 
 impl SubscriptionHandle {
     pub(super) fn new(commands: mpsc::Sender<Command>, status: StatusWatch) -> Self {
-        Self { commands, status, caller: None, keeper: None }
+        Self { commands, status, caller: None, keeper: Weak::new(), has_checkpoint: false }
     }
 
     pub(super) fn with_caller(self, caller: Option<Arc<dyn Any + Send + Sync>>) -> Self {
         Self { caller, ..self }
     }
 
-    pub(super) fn with_keeper(self, keeper: Option<Weak<Keeper>>) -> Self {
-        Self { keeper, ..self }
+    pub(super) fn with_keeper(self, keeper: Weak<Keeper>, has_checkpoint: bool) -> Self {
+        Self { keeper, has_checkpoint, ..self }
     }
 
     /// What makes the app's own calls over the subscription's connection, if the transport supports that, by its type:
@@ -78,9 +80,34 @@ impl SubscriptionHandle {
     /// can only be acknowledged together, by [`Subscription::ack`](crate::Subscription::ack); [`ErrorKind::Closed`]
     /// when the stream was dropped.
     pub fn ack(&self, number: u64) -> Result<()> {
-        let none = || Error::config("there is no checkpoint to store the position in");
-        let closed = || Error::new(ErrorKind::Closed, "the stream was dropped");
-        self.keeper.as_ref().ok_or_else(none)?.upgrade().ok_or_else(closed)?.acknowledge(number)
+        if !self.has_checkpoint {
+            return Err(Error::config("there is no checkpoint to store the position in"));
+        }
+        self.keeper()?.acknowledge(number)
+    }
+
+    fn keeper(&self) -> Result<Arc<Keeper>> {
+        self.keeper.upgrade().ok_or_else(|| Error::new(ErrorKind::Closed, "the stream was dropped"))
+    }
+
+    /// Gives back a delivery that could not be processed: the stream yields it again after `after` (100 ms at least,
+    /// 10 min at most), with the same [number](crate::Subscription::number) and the next
+    /// [attempt](crate::Subscription::attempt). `delivery` must be the one with that number.
+    ///
+    /// Until then it counts as not acknowledged, also by [`Subscription::ack`](crate::Subscription::ack) and in
+    /// [`AckMode::OnNext`](crate::AckMode::OnNext): a restart delivers it again too. Works without a checkpoint. When
+    /// the stream ends, deliveries that wait come at once, before its end.
+    ///
+    /// Later deliveries do not wait for it. For order per resource, see
+    /// [`Subscription::for_each_concurrent`](crate::Subscription::for_each_concurrent).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] at the tenth attempt: acknowledge it, after having stored it elsewhere, or leave it for
+    /// the next start. The same for a delivery that is acknowledged, or comes again already. [`ErrorKind::Busy`] while
+    /// 8 MiB wait to come again, or as in [`ack`](Self::ack). [`ErrorKind::Closed`] when
+    /// the stream has ended. After an error it is not acknowledged either, so that a restart delivers it again.
+    pub fn nack(&self, number: u64, delivery: Delivery, after: Duration) -> Result<()> {
+        self.keeper()?.give_back(number, delivery, after)
     }
 
     /// Replaces all filters (`PUT /restapi/v1.0/subscription/{id}`).

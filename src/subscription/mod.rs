@@ -18,6 +18,7 @@ mod failures;
 mod fakes;
 mod filters;
 mod handle;
+mod handled;
 mod intake;
 mod key_wait;
 mod keys;
@@ -36,6 +37,7 @@ mod reconcile;
 mod recovery;
 #[cfg(feature = "redb")]
 mod redb_checkpoint;
+mod redelivery;
 mod refusal;
 mod report;
 mod resume;

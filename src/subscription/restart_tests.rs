@@ -22,7 +22,9 @@ impl Log {
         let mut from = Self::place(world, link);
         while from < self.0 {
             let to = (from + chance.u64(1..=most)).min(self.0);
-            let payloads = (from..to).map(event_text);
+            // Of three resources.
+            let extension = |n: u64| format!("/extension/{}/", 2 + n % 3);
+            let payloads = (from..to).map(|n| event_text(n).replace("/extension/2/", &extension(n)));
             let frames = payloads.map(|text| {
                 let raw = serde_json::value::RawValue::from_string(text).unwrap();
                 Frame::new(crate::transport::FrameBody::Payload(raw), SystemTime::UNIX_EPOCH)
@@ -156,6 +158,204 @@ async fn a_restart_repeats_the_deliveries_that_were_not_acknowledged_one_by_one(
     let subscription = World::new().start().await;
     assert_eq!(subscription.handle().ack(1).unwrap_err().kind(), ErrorKind::Config, "there is no checkpoint");
     subscription.close().await;
+}
+
+/// The number in the uuid of an event.
+fn number_of(delivery: &Delivery) -> u64 {
+    let Delivery::Notification(it) = delivery else { panic!("{delivery:?}") };
+    it.uuid().unwrap().trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+}
+
+async fn next_delivery(subscription: &mut Subscription) -> Delivery {
+    subscription.next().await.unwrap().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_given_back_comes_again_after_the_delay_and_after_a_restart() {
+    for mode in [AckMode::Explicit, AckMode::OnNext] {
+        let (world, store) = (World::new(), MemoryCheckpoint::new());
+        let mut subscription = keeping(&world, &store, mode).start().await.unwrap();
+        world.up(&subscription, 1).await;
+        assert_eq!((subscription.number(), subscription.attempt()), (0, 0));
+        let (log, mut chance) = (Log(4), fastrand::Rng::with_seed(1));
+        log.deliver(&world, 1, &mut chance, 4);
+        let handle = subscription.handle();
+        for n in 0..4 {
+            let delivery = next_delivery(&mut subscription).await;
+            assert_eq!((number_of(&delivery), subscription.attempt()), (n, 1));
+            if n == 1 {
+                handle.nack(2, delivery.clone(), secs(5)).unwrap();
+                assert_eq!(handle.nack(2, delivery, secs(5)).unwrap_err().kind(), ErrorKind::Config, "twice");
+            }
+        }
+        assert!(is_quiet(&mut subscription), "the other three are read");
+        subscription.ack().await.unwrap();
+        let began = Instant::now();
+        let delivery = next_delivery(&mut subscription).await;
+        assert_eq!((number_of(&delivery), subscription.number(), subscription.attempt()), (1, 2, 2));
+        assert!((secs(4)..=secs(6)).contains(&began.elapsed()), "{:?}", began.elapsed());
+        handle.nack(2, delivery, Duration::MAX).unwrap();
+        assert!(is_quiet(&mut subscription));
+        sleep(secs(2)).await;
+        crash(subscription).await;
+        let mut subscription = keeping(&world, &store, mode).start().await.unwrap();
+        world.up(&subscription, 2).await;
+        log.deliver(&world, 2, &mut chance, 4);
+        assert_eq!((next_uuid(&mut subscription).await, subscription.attempt()), (1, 1), "{mode:?}");
+        settle().await;
+        assert!(is_quiet(&mut subscription));
+        crash(subscription).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_is_given_back_nine_times_at_most_and_an_acknowledgement_ends_that() {
+    let (world, store) = (World::new(), MemoryCheckpoint::new());
+    let mut subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    Log(2).deliver(&world, 1, &mut fastrand::Rng::with_seed(1), 2);
+    let handle = subscription.handle();
+    let first = next_delivery(&mut subscription).await;
+    next_delivery(&mut subscription).await;
+    let mut delivery = first;
+    for attempt in 2..=10 {
+        handle.nack(1, delivery, Duration::ZERO).unwrap();
+        delivery = next_delivery(&mut subscription).await;
+        assert_eq!((subscription.number(), subscription.attempt()), (1, attempt));
+    }
+    let error = handle.nack(1, delivery.clone(), Duration::ZERO).unwrap_err();
+    assert_eq!(error.to_string(), "the delivery with the number 1 was tried 10 times");
+    handle.nack(2, delivery, Duration::ZERO).unwrap();
+    handle.ack(2).unwrap();
+    handle.ack(1).unwrap();
+    sleep(secs(2)).await;
+    assert!(is_quiet(&mut subscription), "it was acknowledged meanwhile");
+    crash(subscription).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_to_come_again_comes_before_the_end_and_nothing_is_given_back_after_it() {
+    let world = World::new();
+    let mut subscription = world.start().await;
+    world.up(&subscription, 1).await;
+    Log(2).deliver(&world, 1, &mut fastrand::Rng::with_seed(1), 2);
+    let handle = subscription.handle();
+    let delivery = next_delivery(&mut subscription).await;
+    handle.nack(1, delivery, secs(600)).unwrap();
+    next_delivery(&mut subscription).await;
+    subscription.shutdown_handle().drain();
+    let delivery = next_delivery(&mut subscription).await;
+    assert_eq!((number_of(&delivery), subscription.attempt()), (0, 2), "without a checkpoint too");
+    assert!(subscription.next().await.is_none());
+    assert_eq!(handle.nack(1, delivery.clone(), secs(1)).unwrap_err().kind(), ErrorKind::Closed);
+    drop(subscription);
+    assert_eq!(handle.nack(1, delivery, secs(1)).unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_did_not_finish_before_a_crash_get_their_deliveries_again() {
+    for seed in 0..30 {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let (world, store) = (World::new(), MemoryCheckpoint::new());
+        let (mut log, mut finished) = (Log(0), HashSet::new());
+        for life in 1..=6 {
+            let mut subscription = keeping(&world, &store, AckMode::OnNext).start().await.unwrap();
+            world.up(&subscription, life).await;
+            log.0 += chance.u64(1..30);
+            log.deliver(&world, life, &mut chance, 10);
+            let (done, running) = (std::cell::RefCell::new(Vec::new()), std::cell::Cell::new(0));
+            let last = life == 6;
+            let handle = |delivery: Arc<Delivery>, attempt: u32| {
+                let n = number_of(&delivery);
+                let (done, running) = (&done, &running);
+                async move {
+                    running.set(running.get() + 1);
+                    assert!(running.get() <= 4, "four at a time");
+                    sleep(Duration::from_millis(n * 37 % 900)).await;
+                    running.set(running.get() - 1);
+                    if n % 5 == 3 && attempt == 1 {
+                        return Err(std::io::Error::other("a failure"));
+                    }
+                    done.borrow_mut().push(n);
+                    Ok(())
+                }
+            };
+            let within = if last { secs(600) } else { Duration::from_millis(chance.u64(0..3000)) };
+            let outcome = timeout(within, subscription.for_each_concurrent(4, handle)).await;
+            assert!(outcome.is_err(), "it is stopped, not ended");
+            for n in done.into_inner() {
+                assert!(finished.insert(n), "seed {seed}: {n} was finished and came again");
+            }
+            // What is acknowledged is saved within a second.
+            sleep(secs(2)).await;
+            crash(subscription).await;
+        }
+        assert_eq!(finished, (0..log.0).collect(), "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_call_gives_its_deliveries_back_in_order() {
+    let world = World::new();
+    let mut subscription = world.start().await;
+    world.up(&subscription, 1).await;
+    Log(4).deliver(&world, 1, &mut fastrand::Rng::with_seed(1), 4);
+    let handle = |delivery: Arc<Delivery>, _attempt: u32| async move {
+        // The fourth waits behind the first, the others do not.
+        if number_of(&delivery) > 0 {
+            std::future::pending::<()>().await;
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    timeout(secs(1), subscription.for_each_concurrent(9, handle)).await.unwrap_err();
+    for n in 1..4 {
+        assert_eq!((next_uuid(&mut subscription).await, subscription.number()), (n, n + 1));
+    }
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_fails_ten_times_ends_the_call_and_its_delivery_comes_again() {
+    let world = World::new();
+    let mut subscription = world.start().await;
+    world.up(&subscription, 1).await;
+    Log(1).deliver(&world, 1, &mut fastrand::Rng::with_seed(1), 1);
+    let tried = std::cell::Cell::new(0);
+    let (began, counted) = (Instant::now(), &tried);
+    let fail = |_, attempt| async move {
+        counted.set(counted.get() + 1);
+        assert_eq!(counted.get(), attempt);
+        Err::<(), _>(std::io::Error::other("why"))
+    };
+    let error = subscription.for_each_concurrent(1, fail).await.unwrap_err();
+    assert_eq!((error.kind(), tried.get()), (ErrorKind::Internal, 10));
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "why");
+    assert!(began.elapsed() >= secs(1 + 2 + 4 + 8 + 16 + 32 + 60 + 60 + 60));
+    assert_eq!(next_uuid(&mut subscription).await, 0);
+    let none = subscription.for_each_concurrent(0, fail).await.unwrap_err();
+    assert_eq!(none.kind(), ErrorKind::Config);
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_finish_before_the_end_of_the_stream_is_reported() {
+    let world = World::new();
+    let mut subscription = world.start().await;
+    world.up(&subscription, 1).await;
+    Log(3).deliver(&world, 1, &mut fastrand::Rng::with_seed(1), 3);
+    let shutdown = subscription.shutdown_handle();
+    let done = std::cell::Cell::new(0);
+    let counted = &done;
+    let handle = |_, _| {
+        shutdown.drain();
+        async move {
+            sleep(secs(1)).await;
+            counted.set(counted.get() + 1);
+            Ok::<(), std::io::Error>(())
+        }
+    };
+    subscription.for_each_concurrent(2, handle).await.unwrap();
+    assert_eq!(done.get(), 3);
 }
 
 #[tokio::test(start_paused = true)]

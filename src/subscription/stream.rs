@@ -3,13 +3,14 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::Span;
 
 use super::acknowledged::Acknowledged;
@@ -18,6 +19,7 @@ use super::ending::Shutdown;
 use super::handle::{ShutdownHandle, SubscriptionHandle};
 use super::ports::{Batch, StreamItem};
 use super::progress::{Progress, Step};
+use super::redelivery::Next;
 use super::resume::ResumeToken;
 use crate::auth::StoreLock;
 use crate::batches::{Batches, Counted};
@@ -49,18 +51,22 @@ pub struct Subscription {
     counted: Option<Counted>,
     shutdown: watch::Sender<Option<Shutdown>>,
     handle: SubscriptionHandle,
-    acks: Acks,
+    pub(super) acks: Acks,
     ended: Ended,
+    /// The number of the last yielded delivery, and which attempt it is.
+    yielded: (u64, u32),
+    /// Wakes the reader when a delivery is to come again.
+    again: Option<Pin<Box<Sleep>>>,
     /// The span of the delivery that the reader works with.
     delivery: Span,
 }
 
 /// What the reader acknowledges, and how that is saved.
 pub(super) struct Acks {
-    keeper: Arc<Keeper>,
+    pub(super) keeper: Arc<Keeper>,
     /// Requests a save at once; `None` without a checkpoint. Closing it ends the task that saves.
     ask: Option<mpsc::Sender<oneshot::Sender<Result<()>>>>,
-    mode: AckMode,
+    pub(super) mode: AckMode,
 }
 
 impl Acks {
@@ -76,11 +82,6 @@ impl Acks {
         let (ask, asked) = mpsc::channel(8);
         drop(tokio::spawn(keeper.clone().run(store, asked, claim)));
         Self { keeper, ask: Some(ask), mode }
-    }
-
-    /// For acknowledgements from other tasks, if there is a checkpoint.
-    fn keeper(&self) -> Option<Weak<Keeper>> {
-        self.ask.is_some().then(|| Arc::downgrade(&self.keeper))
     }
 
     /// The reader requests the next item.
@@ -123,7 +124,7 @@ impl Subscription {
         handle: SubscriptionHandle,
         acks: Acks,
     ) -> Self {
-        let handle = handle.with_keeper(acks.keeper());
+        let handle = handle.with_keeper(Arc::downgrade(&acks.keeper), acks.ask.is_some());
         Self {
             batches,
             batch: Batch::new(),
@@ -132,6 +133,8 @@ impl Subscription {
             handle,
             acks,
             ended: Ended::No,
+            yielded: (0, 0),
+            again: None,
             delivery: Span::none(),
         }
     }
@@ -180,11 +183,19 @@ impl Subscription {
         self.acks.keeper.read(Acknowledged::read_token)
     }
 
-    /// The number of the last delivery that the stream has yielded: 1 for the first one, 0 before it. It names that
-    /// delivery to [`SubscriptionHandle::ack`], for as long as this stream lasts.
+    /// The number of the last delivery that the stream has yielded: 1 for the first one, 0 before it, and the former
+    /// number of one that comes again. It names that delivery to [`SubscriptionHandle::ack`] and
+    /// [`nack`](SubscriptionHandle::nack), for as long as this stream lasts.
     #[must_use]
     pub fn number(&self) -> u64 {
-        self.acks.keeper.read(Acknowledged::last)
+        self.yielded.0
+    }
+
+    /// Which attempt the last delivery is: 1, or more for one that was given back to
+    /// [`SubscriptionHandle::nack`]. 0 before the first delivery. A restart begins with 1 again.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.yielded.1
     }
 
     /// Marks everything that the stream has yielded as finished, and saves that in the [`Checkpoint`]: after a restart
@@ -258,6 +269,7 @@ impl Subscription {
                     Delivery::Resumed(_) => Step::GapEnd,
                     _ => Step::Event(traces),
                 });
+                self.yielded = (self.acks.keeper.read(Acknowledged::last), 1);
                 self.delivery = telemetry::delivery(&delivery);
                 Some(Ok(delivery))
             }
@@ -266,15 +278,47 @@ impl Subscription {
                 None
             }
             StreamItem::End(error) => {
-                self.ended = Ended::Yes;
+                self.end();
                 Some(Err(error))
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.ended = Ended::Yes;
+        self.acks.keeper.redeliveries().close();
+    }
+
+    /// A delivery that comes again by now; every one if the stream is about to end.
+    fn come_again(&mut self, cx: &mut Context<'_>, at_end: bool) -> Option<Delivery> {
+        loop {
+            let next = self.acks.keeper.redeliveries().next(Instant::now, at_end, cx.waker());
+            match next {
+                Next::Now(number, delivery) => {
+                    let mut attempt = 1;
+                    self.acks.keeper.change(|acknowledged| {
+                        attempt = acknowledged.delivered_again(number);
+                        false
+                    });
+                    self.yielded = (number, attempt);
+                    self.delivery = telemetry::delivery(&delivery);
+                    return Some(delivery);
+                }
+                Next::At(due) => {
+                    let sleep = self.again.get_or_insert_with(|| Box::pin(sleep_until(due)));
+                    sleep.as_mut().reset(due);
+                    if sleep.as_mut().poll(cx).is_pending() {
+                        return None;
+                    }
+                }
+                Next::Nothing => return None,
             }
         }
     }
 
     /// The task ended without reporting it: by a panic, or with its runtime.
     fn ended_quietly(&mut self) -> Option<Result<Delivery>> {
-        self.ended = Ended::Yes;
+        self.end();
         let closed = self.handle.status().current().phase == Phase::Closed;
         (!closed).then(|| {
             Err(Error::new(
@@ -293,9 +337,16 @@ impl Stream for Subscription {
         this.acks.next_requested();
         this.delivery = Span::none();
         while this.ended == Ended::No {
+            let at_end = matches!(this.batch.front(), Some(StreamItem::End(_)));
+            if let Some(delivery) = this.come_again(cx, at_end) {
+                return Poll::Ready(Some(Ok(delivery)));
+            }
             let Some(item) = this.batch.pop_front() else {
                 let Some((batch, counted)) = std::task::ready!(this.batches.poll_recv(cx)) else {
-                    return Poll::Ready(this.ended_quietly());
+                    return Poll::Ready(match this.come_again(cx, true) {
+                        Some(delivery) => Some(Ok(delivery)),
+                        None => this.ended_quietly(),
+                    });
                 };
                 (this.batch, this.counted) = (batch, Some(counted));
                 continue;
@@ -320,6 +371,7 @@ impl FusedStream for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.acks.keeper.redeliveries().close();
         // The task is already running, so this needs no runtime. If the task has ended, the message has no receiver.
         let _ = self.shutdown.send_replace(Some(Shutdown::Dropped));
     }
