@@ -13,7 +13,7 @@ async fn run(client: Client, transport: Arc<dyn Transport>) -> Result<()> {
                 Event::InstantMessage(sms) => println!("SMS: {:?}", sms.text()),
                 other => println!("{}: {}", other.kind(), it.raw()),
             },
-            other => println!("{other:?}"),
+            other => println!("{other}"),
         }
     }
     Ok(())

@@ -399,8 +399,9 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Error {
+    /// The text without [`help`](Self::help).
+    fn write_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)?;
         match (self.0.status, &self.0.code) {
             (Some(status), Some(code)) => write!(f, " (HTTP {status}, {code})")?,
@@ -417,15 +418,35 @@ impl fmt::Display for Error {
         if let Some(id) = &self.0.request_id {
             write!(f, ", request {id}")?;
         }
-        if let Some(help) = self.0.help {
-            write!(f, "; {help}")?;
-        }
         Ok(())
+    }
+
+    fn write_help(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.help.map_or(Ok(()), |help| write!(f, "; {help}"))
     }
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_text(f)?;
+        self.write_help(f)
+    }
+}
+
+/// One line for people, since a `main` that returns a `Result` prints its error in this form: the
+/// text, the causes, the help and the kind. `{:#?}` shows the fields.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            self.write_text(f)?;
+            let mut cause = self.source();
+            while let Some(error) = cause {
+                write!(f, ": {error}")?;
+                cause = error.source();
+            }
+            self.write_help(f)?;
+            return write!(f, " [{}]", self.0.kind);
+        }
         f.debug_struct("Error")
             .field("kind", &self.0.kind)
             .field("disposition", &self.0.disposition)
@@ -451,6 +472,18 @@ impl StdError for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_is_one_line_for_people_and_shows_the_fields_on_request() {
+        let error = Error::new(ErrorKind::Auth, "the service refused the login")
+            .with_status(400)
+            .with_help(Some("check the JWT"))
+            .with_source(Error::new(ErrorKind::Network, "the store failed").with_source(std::io::Error::other("disk")));
+        let line = "the service refused the login (HTTP 400): the store failed: disk; check the JWT [auth]";
+        assert_eq!(format!("{error:?}"), line);
+        let fields = format!("{error:#?}");
+        assert!(fields.starts_with("Error {") && fields.contains("disposition: Fatal"), "{fields}");
+    }
 
     #[test]
     fn display_says_its_own_layer_once_and_source_the_cause() {

@@ -19,7 +19,7 @@
 //!             other => println!("{}", other.kind()),
 //!         },
 //!         Delivery::Gap(gap) => println!("events may be missing: {}", gap.cause),
-//!         other => println!("{other:?}"),
+//!         other => println!("{other}"),
 //!     }
 //! }
 //! # Ok(())
