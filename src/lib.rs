@@ -85,6 +85,7 @@
 //! | filters | [`EventFilter`], [`EventKind`] |
 //! | missed events | [`catch_up`] |
 //! | ended calls with record, recording and voicemail | [`calls`] |
+//! | the present calls and presence | [`state`] |
 //! | restarts and crashes | [`Checkpoint`], [`ResumeToken`], [`AckMode`] |
 //! | errors | [`Error`], [`ErrorKind`], [`Disposition`] |
 //!
@@ -159,6 +160,7 @@ pub mod rest;
 mod salvage;
 mod secret;
 mod service_clock;
+pub mod state;
 mod status;
 mod stored;
 mod subscription;

@@ -1,16 +1,16 @@
 //! Which ended calls wait for what, and what to ask the service next. No IO; the time is an argument.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::completed::{CallCompleted, CallPart, MissingPart, MissingReason};
-use super::session::Tracked;
+use super::session::{Arrived, Ended, Tracked, is_new, key_of};
 use crate::error::{Disposition, Error, ErrorKind};
 use crate::event::{
-    CallRecord, CallRecording, CallResult, Message, MessageId, MessageType, Party, PartyStatusCode, RecordingId,
-    TelephonySession, TelephonySessionId,
+    CallRecord, CallRecording, CallResult, Message, MessageId, MessageType, Party, RecordingId, TelephonySession,
+    TelephonySessionId,
 };
 
 /// Calls enter the log 15 to 30 s after their end (ringcentral-rest-and-events.md §6.3).
@@ -36,8 +36,6 @@ const MAX_CALLS: usize = 10_000;
 const MAX_BYTES: usize = 32 << 20;
 /// Calls that were given up for a bound and wait for the reader.
 const MAX_READY: usize = 1_000;
-/// Ended calls whose late events are recognized.
-const MAX_OVER: usize = 4_096;
 /// More records, recordings or voicemails than any call has.
 const MAX_PARTS: usize = 64;
 
@@ -218,37 +216,6 @@ impl Joining {
     }
 }
 
-/// Late events of ended calls are recognized by these.
-#[derive(Debug, Default)]
-struct Over {
-    order: VecDeque<String>,
-    calls: HashMap<String, Tracked>,
-}
-
-impl Over {
-    fn insert(&mut self, key: String, tracked: Tracked) {
-        if self.calls.insert(key.clone(), tracked).is_none() {
-            self.order.push_back(key);
-        }
-        while self.order.len() > MAX_OVER {
-            if let Some(oldest) = self.order.pop_front() {
-                self.calls.remove(&oldest);
-            }
-        }
-    }
-
-    /// The call with this event applied, if it is known; it is taken out if it continues.
-    fn revived(&mut self, key: &str, event: &TelephonySession) -> Option<Result<Tracked, ()>> {
-        let tracked = self.calls.get_mut(key)?;
-        tracked.apply(event);
-        if tracked.is_over() {
-            return Some(Err(()));
-        }
-        self.order.retain(|it| it != key);
-        self.calls.remove(key).map(Ok)
-    }
-}
-
 /// The state of all calls.
 #[derive(Debug)]
 pub(super) struct Joiner {
@@ -256,7 +223,7 @@ pub(super) struct Joiner {
     calls: BTreeMap<String, Call>,
     bytes: usize,
     arrived: u64,
-    over: Over,
+    over: Ended,
     ready: VecDeque<CallCompleted>,
     dropped: u64,
     asked: Option<Request>,
@@ -277,7 +244,7 @@ impl Joiner {
             calls: BTreeMap::new(),
             bytes: 0,
             arrived: 0,
-            over: Over::default(),
+            over: Ended::default(),
             ready: VecDeque::new(),
             dropped: 0,
             asked: None,
@@ -314,22 +281,26 @@ impl Joiner {
             match (&call.phase, call.tracked.is_over()) {
                 (Phase::Open { .. }, true) => call.phase = Phase::joining(&call.tracked, self.within, now),
                 // An ended call may continue: what was found of it may not be all.
-                (_, false) => call.phase = Phase::open(now),
+                (phase, false) => {
+                    // A check that is due is still needed: events name only the party that changed.
+                    let check_at = match phase {
+                        Phase::Open { check_at, .. } if *check_at <= now => *check_at,
+                        _ => now + SILENT,
+                    };
+                    call.phase = Phase::Open { heard: now, check_at };
+                }
                 (Phase::Joining(_), true) => {}
             }
         } else {
-            let tracked = match self.over.revived(&key, event) {
-                Some(Err(())) => return,
-                Some(Ok(tracked)) => tracked,
-                None => {
-                    let mut tracked = Tracked::default();
-                    tracked.apply(event);
-                    tracked
-                }
-            };
+            let Some(Arrived { tracked, is_back }) = self.over.tracked(&key, event) else { return };
             self.arrived += 1;
             self.bytes = self.bytes.saturating_add(bytes);
-            let phase = if tracked.is_over() { Phase::joining(&tracked, self.within, now) } else { Phase::open(now) };
+            let phase = match (tracked.is_over(), is_back) {
+                (true, _) => Phase::joining(&tracked, self.within, now),
+                (false, false) => Phase::open(now),
+                // A late event looks the same.
+                (false, true) => Phase::Open { heard: now, check_at: now },
+            };
             let (scope, number) = (scope.to_owned(), self.arrived);
             let from_start = event.parties.iter().any(is_new);
             self.calls.insert(key, Call { tracked, scope, first: at, from_start, bytes, phase, number });
@@ -407,7 +378,7 @@ impl Joiner {
     fn end(&mut self, key: &str, reason: &MissingReason) -> Option<CallCompleted> {
         let call = self.calls.remove(key)?;
         self.bytes = self.bytes.saturating_sub(call.bytes);
-        self.over.insert(key.to_owned(), call.tracked.clone());
+        self.over.insert(key.to_owned(), call.tracked.clone(), self.arrived);
         let missing = |part| MissingPart { part, reason: reason.clone() };
         let session = call.tracked.into_session();
         let Phase::Joining(it) = call.phase else {
@@ -548,7 +519,7 @@ impl Joiner {
         let Phase::Open { check_at, .. } = &mut call.phase else { return };
         let is_over = match answer {
             Ok(Answer::Session(parties)) => {
-                call.tracked.replace(parties);
+                call.tracked.replace(TelephonySession { parties, ..TelephonySession::default() });
                 call.tracked.is_over() || call.tracked.session().parties.is_empty()
             }
             Err(error) if error.kind() == ErrorKind::NotFound => true,
@@ -599,18 +570,8 @@ impl Call {
     }
 }
 
-/// By the call's id, else by that of the older API, which no other id equals.
-fn key_of(event: &TelephonySession) -> Option<String> {
-    let older = || event.session_id.as_ref().map(|id| format!("={id}"));
-    event.telephony_session_id.as_ref().map(|id| id.as_str().to_owned()).or_else(older)
-}
-
 fn account_of(scope: &str) -> &str {
     scope.split_once("/extension/").map_or(scope, |(account, _)| account)
-}
-
-fn is_new(party: &Party) -> bool {
-    matches!(party.state(), Some(PartyStatusCode::Setup | PartyStatusCode::Proceeding))
 }
 
 /// The voicemail of such a call may enter the log after the call.

@@ -1,11 +1,14 @@
 //! The parties of one telephony session, from its events in any order.
 
+use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
 
 use crate::event::{Party, PartyStatusCode, TelephonySession};
 
 /// More parties than any call has: a fault of the service must not exhaust the memory.
 const MAX_PARTIES: usize = 256;
+/// Ended calls whose late events are recognized.
+const MAX_ENDED: usize = 4_096;
 
 /// A session, with the latest state of each party.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +101,9 @@ impl Tracked {
     }
 
     /// Replaces the parties by those that the service lists now.
-    pub(crate) fn replace(&mut self, parties: Vec<Party>) -> bool {
+    pub(crate) fn replace(&mut self, listed: TelephonySession) -> bool {
+        self.take_in(&listed);
+        let parties = listed.parties;
         let changed = self.session.parties != parties;
         // The list has no number. It is newer than the events that came before it.
         let place = Place { sequence: self.session.sequence, at: None };
@@ -111,6 +116,70 @@ impl Tracked {
     pub(crate) fn is_over(&self) -> bool {
         !self.session.parties.is_empty() && self.session.parties.iter().all(is_gone)
     }
+}
+
+/// Ended calls, to recognize their late events.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    order: VecDeque<String>,
+    calls: HashMap<String, (Tracked, u64)>,
+}
+
+/// A call that is not known to have ended, with an event applied.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) tracked: Tracked,
+    /// Whether it was known to have ended before.
+    pub(crate) is_back: bool,
+}
+
+impl Ended {
+    /// `mark`: the caller's number of this moment.
+    pub(crate) fn insert(&mut self, key: String, tracked: Tracked, mark: u64) {
+        if self.calls.insert(key.clone(), (tracked, mark)).is_none() {
+            self.order.push_back(key);
+        }
+        while self.order.len() > MAX_ENDED {
+            if let Some(oldest) = self.order.pop_front() {
+                self.calls.remove(&oldest);
+            }
+        }
+    }
+
+    /// The number of the moment when the call ended.
+    pub(crate) fn mark(&self, key: &str) -> Option<u64> {
+        self.calls.get(key).map(|(_, mark)| *mark)
+    }
+
+    pub(crate) fn take(&mut self, key: &str) -> Option<Tracked> {
+        self.order.retain(|it| it != key);
+        self.calls.remove(key).map(|(tracked, _)| tracked)
+    }
+
+    /// The call of an event; `None` if it ended and the event does not show that it continues.
+    pub(crate) fn tracked(&mut self, key: &str, event: &TelephonySession) -> Option<Arrived> {
+        let Some((known, _)) = self.calls.get_mut(key) else {
+            let mut tracked = Tracked::default();
+            tracked.apply(event);
+            return Some(Arrived { tracked, is_back: false });
+        };
+        let continues = known.apply(event) && !event.parties.iter().all(is_gone) && !known.is_over();
+        if !continues {
+            return None;
+        }
+        self.take(key).map(|tracked| Arrived { tracked, is_back: true })
+    }
+}
+
+/// The key of a call: its id, else that of the older API, which no other id equals.
+pub(crate) fn key_of(event: &TelephonySession) -> Option<String> {
+    let older = || event.session_id.as_ref().map(|id| format!("={id}"));
+    event.telephony_session_id.as_ref().map(|id| id.as_str().to_owned()).or_else(older)
+}
+
+/// Whether a party is at its beginning.
+pub(crate) fn is_new(party: &Party) -> bool {
+    matches!(party.state(), Some(PartyStatusCode::Setup | PartyStatusCode::Proceeding))
 }
 
 fn set<T: Clone>(field: &mut Option<T>, new: &Option<T>) {
@@ -192,7 +261,7 @@ mod tests {
     fn a_list_replaces_the_parties_and_events_continue_from_it() {
         let mut it = Tracked::default();
         it.apply(&event(9, 1, &[("a", "Setup"), ("b", "Setup")]));
-        assert!(it.replace(event(None, 1, &[("b", "Answered")]).parties));
+        assert!(it.replace(event(None, 1, &[("b", "Answered")])));
         assert_eq!(states(&it), "b:Answered");
         assert!(!it.apply(&event(9, 2, &[("b", "Setup")])), "older than the list");
         assert!(it.apply(&event(10, 2, &[("b", "Hold")])));
@@ -206,6 +275,30 @@ mod tests {
             it.apply(&event(1, 1, &[(&id.to_string(), "Answered")]));
         }
         assert_eq!(it.session().parties.len(), MAX_PARTIES);
+    }
+
+    #[test]
+    fn late_events_of_an_ended_call_are_recognized() {
+        let mut ended = Ended::default();
+        let mut tracked = Tracked::default();
+        tracked.apply(&event(5, 1, &[("a", "Answered"), ("b", "Disconnected")]));
+        ended.insert("s-1".into(), tracked, 7);
+        assert_eq!((ended.mark("s-1"), ended.mark("s-2")), (Some(7), None));
+        for (late, is_back) in [
+            (event(5, 1, &[("a", "Answered")]), false),
+            (event(4, 1, &[("a", "Setup")]), false),
+            (event(6, 2, &[("b", "Gone")]), false),
+            (event(7, 2, &[("a", "Hold")]), true),
+        ] {
+            let arrived = ended.tracked("s-1", &late);
+            assert_eq!(arrived.map(|it| it.is_back), is_back.then_some(true), "{:?}", late.sequence);
+        }
+        assert_eq!(ended.mark("s-1"), None);
+        assert!(ended.tracked("s-2", &event(1, 1, &[("a", "Setup")])).is_some_and(|it| !it.is_back));
+        for n in 0..2 * MAX_ENDED {
+            ended.insert(n.to_string(), Tracked::default(), 0);
+        }
+        assert_eq!((ended.order.len(), ended.calls.len()), (MAX_ENDED, MAX_ENDED));
     }
 
     proptest! {

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use crate::rest::Client;
 
 pub(crate) use ask::get;
-pub(crate) use scope::id_in;
+pub(crate) use scope::{account_path, extension_path, id_in};
 pub(crate) use time::{millis, text};
 
 pub use a2p::A2pMessages;

@@ -9,7 +9,7 @@ use crate::http::segment;
 ///
 /// # Errors
 /// `Config` for an invalid id.
-pub(super) fn extension_path(filter: &EventFilter) -> Result<String> {
+pub(crate) fn extension_path(filter: &EventFilter) -> Result<String> {
     let parts = Parts::of(filter.as_str());
     let extension = parts.after("extension").unwrap_or("~");
     Ok(format!("{}/extension/{}", account_path(filter)?, segment(&unescape(extension))?))
@@ -19,7 +19,7 @@ pub(super) fn extension_path(filter: &EventFilter) -> Result<String> {
 ///
 /// # Errors
 /// `Config` for an invalid id.
-pub(super) fn account_path(filter: &EventFilter) -> Result<String> {
+pub(crate) fn account_path(filter: &EventFilter) -> Result<String> {
     let account = Parts::of(filter.as_str()).after("account").unwrap_or("~");
     Ok(format!("/restapi/v1.0/account/{}", segment(&unescape(account))?))
 }

@@ -9,17 +9,17 @@ use std::time::Duration;
 
 /// Stops tokio's clock, which then moves only where the test moves it: a task that blocks keeps the runtime from
 /// advancing it while a socket is awaited.
-struct Frozen(Option<std::sync::mpsc::Sender<()>>);
+pub(crate) struct Frozen(Option<std::sync::mpsc::Sender<()>>);
 
 impl Frozen {
-    fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let (release, released) = std::sync::mpsc::channel();
         drop(tokio::task::spawn_blocking(move || released.recv()));
         tokio::time::pause();
         Self(Some(release))
     }
 
-    async fn advance(&self, by: Duration) {
+    pub(crate) async fn advance(&self, by: Duration) {
         tokio::time::advance(by).await;
     }
 }

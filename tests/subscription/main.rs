@@ -36,6 +36,8 @@ mod pubnub_secrets;
 mod scale;
 #[cfg(all(feature = "pubnub", feature = "websocket"))]
 mod spans;
+#[cfg(feature = "pubnub")]
+mod state_view;
 #[cfg(feature = "websocket")]
 mod websocket;
 #[cfg(feature = "websocket")]

@@ -45,7 +45,7 @@ pub const LAYERS: &[Layer] = &[
     layer("What a transport needs of the service", &["control"]),
     layer("The REST client", &["rest"]),
     layer("Ways for events to arrive: pushed, or asked for", &["transport", "catch_up"]),
-    layer("What is made of events: completed calls", &["calls"]),
+    layer("What is made of events: completed calls, the present state", &["calls", "state"]),
     layer("The life of a subscription, and its stream", &["subscription"]),
 ];
 

@@ -331,6 +331,7 @@ fn an_ended_call_may_continue_and_late_events_do_not_bring_it_back() {
         world.event(&event);
         assert_eq!(world.joiner.pending(), usize::from(revived), "{:?}", event.sequence);
     }
+    assert!(matches!(world.asks(130), Request::Session { .. }), "it may have been a late event");
 }
 
 #[test]
@@ -414,11 +415,6 @@ fn memory_has_bounds_and_what_exceeds_them_is_reported() {
         world.joiner.event(&session(&n.to_string(), 1, "a", "Answered"), EXTENSION, wall(0), 1, world.now);
     }
     assert_eq!((world.joiner.pending(), world.joiner.dropped()), (MAX_CALLS + MAX_READY, 5));
-    let mut over = Over::default();
-    for n in 0..2 * MAX_OVER {
-        over.insert(n.to_string(), Tracked::default());
-    }
-    assert_eq!((over.order.len(), over.calls.len()), (MAX_OVER, MAX_OVER));
 }
 
 proptest! {
