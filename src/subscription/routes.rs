@@ -105,9 +105,14 @@ impl Routes {
         }
     }
 
-    /// A subscription is being created.
-    pub(super) fn creates(&mut self, now: Instant) {
-        self.overlap.begin_again(now);
+    /// A subscription is being created. `is_lost`: in place of a lost one, which may still deliver: the service may not
+    /// have ended it, and continue its connection.
+    pub(super) fn creates(&mut self, now: Instant, is_lost: bool) {
+        if is_lost {
+            self.overlap.begin(now);
+        } else {
+            self.overlap.begin_again(now);
+        }
     }
 
     /// A subscription is being created that takes over from the present one. It may deliver the same events before the
@@ -223,9 +228,17 @@ mod tests {
         };
         // What happens, and whether copies are expected once the present one delivered alone.
         type Step = fn(&mut Routes, Instant);
-        let cases: [(&str, Step, bool); 7] = [
+        let cases: [(&str, Step, bool); 8] = [
             ("nothing", |_, _| {}, false),
-            ("a first creation", |routes, now| routes.creates(now), false),
+            ("a first creation", |routes, now| routes.creates(now, false), false),
+            (
+                "a creation in place of a lost subscription",
+                |routes, now| {
+                    routes.creates(now, true);
+                    assert!(compares(routes, now));
+                },
+                false,
+            ),
             ("a takeover", |routes, now| routes.replaces(now, 3), true),
             (
                 "another call",
@@ -290,7 +303,7 @@ mod tests {
         let mut routes = Routes::new(Terms::default(), 1);
         routes.replaces(now, 1);
         assert!(routes.admit(&event("a"), now));
-        routes.creates(now + secs(60));
+        routes.creates(now + secs(60), false);
         assert!(routes.admit(&event("b"), now + secs(60)), "the new subscription delivers no event from long before");
     }
 

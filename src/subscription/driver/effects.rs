@@ -88,7 +88,7 @@ impl Driver {
 
     pub(super) fn create(&mut self, op: Op) {
         self.cleanup.creates(op);
-        self.routes.creates(Instant::now());
+        self.routes.creates(Instant::now(), self.active.id().is_some());
         self.calls.start(self.calls.watched(ops::create(self.setup.control.clone(), op, self.request())));
     }
 
