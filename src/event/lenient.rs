@@ -15,20 +15,23 @@ use serde_json::value::RawValue;
 use crate::timestamp::Timestamp;
 
 /// A value that is read or absent; reading never fails.
-pub(crate) trait Lenient: Sized {
+pub trait Lenient: Sized {
+    /// Reads `raw`, or nothing.
     fn read(raw: &RawValue) -> Option<Self>;
 }
 
 /// An object that merges the readable fields of another.
-pub(crate) trait Body: Default {
+pub trait Body: Default {
     /// Merges the fields of `raw`. A field that `raw` lacks, or has in an unreadable form, is
     /// unchanged. `false` if `raw` is not an object.
     fn absorb(&mut self, raw: &RawValue) -> bool;
 }
 
 /// A field of a body.
-pub(crate) trait Slot {
+pub trait Slot {
+    /// Takes the value over if it can be read.
     fn fill(&mut self, raw: &RawValue);
+    /// Whether there is something to write.
     fn is_present(&self) -> bool;
 }
 
@@ -200,9 +203,18 @@ impl Lenient for RawJson {
     }
 }
 
+/// Reads a value through its JSON text; `expected` is for the error.
+///
+/// # Errors
+/// If nothing can be read.
+pub fn deserialize<'de, T: Lenient, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<T, D::Error> {
+    let raw = <Box<RawValue>>::deserialize(deserializer)?;
+    T::read(&raw).ok_or_else(|| serde::de::Error::custom(format_args!("expected {expected}")))
+}
+
 /// Calls `visit` with every key and value of an object, in order, including duplicate keys. `false`
 /// if `raw` is not an object.
-pub(crate) fn object<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&str, &'a RawValue)) -> bool {
+pub fn object<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&str, &'a RawValue)) -> bool {
     struct Fields<'f, 'a>(&'f mut dyn FnMut(&str, &'a RawValue));
 
     impl<'a> Visitor<'a> for Fields<'_, 'a> {

@@ -1,7 +1,108 @@
 //! The macros that make bodies and their enums.
 
-/// Defines the struct of a body or part of one: every field is optional, read individually, and
-/// written only if present.
+/// Defines the type of an event body that this crate does not have, read as the crate's own are: field by field, so that
+/// a field that is absent or of a wrong type costs that field only.
+///
+/// Each field is an `Option`, a `Vec` (a list, or a single element without its brackets), or a
+/// `BTreeMap<String, Vec<_>>`; of `String` (text, or a number by its digits), `bool`, `i64`, `u64`, `f64`,
+/// [`Timestamp`](crate::Timestamp), [`RawJson`](crate::event::RawJson), an id or an enum of this crate, or another such
+/// body. Behind `=` is the key, with former spellings behind `|`. The type gets `Clone`, `Debug`, `Default`,
+/// `PartialEq`, `Serialize` (present fields only) and, through `serde_json`, `Deserialize`, which fails only if the JSON
+/// is not an object: use it with [`Notification::body_as`](crate::Notification::body_as) and
+/// [`RawJson::parse`](crate::event::RawJson::parse).
+///
+/// ```
+/// use ringcentral_events::{Notification, Origin, Timestamp, event_body};
+///
+/// event_body! {
+///     /// A ticket of an app that publishes events of its own.
+///     pub struct Ticket {
+///         /// Its id: text or a number on the wire.
+///         pub id: Option<String> = "id" | "ticketId",
+///         pub opened: Option<Timestamp> = "openedAt",
+///         pub tags: Vec<String> = "tags",
+///         pub steps: Vec<Step> = "steps",
+///     }
+///
+///     pub struct Step {
+///         pub done: Option<bool> = "done",
+///     }
+/// }
+///
+/// # fn notification() -> Notification {
+/// #     let text = r#"{"event":"/x","body":{"ticketId":18446744073709551616,"openedAt":{},"tags":"a","steps":[{"done":"true"},7]}}"#;
+/// #     let raw = serde_json::value::RawValue::from_string(text.into()).unwrap();
+/// #     Notification::parse(raw, Origin::Push, std::time::SystemTime::UNIX_EPOCH).unwrap()
+/// # }
+/// // {"ticketId": 18446744073709551616, "openedAt": {}, "tags": "a", "steps": [{"done": "true"}, 7]}
+/// let ticket: Ticket = notification().body_as()?;
+/// assert_eq!(ticket.id.as_deref(), Some("18446744073709551616"));
+/// assert_eq!((ticket.opened, ticket.tags, ticket.steps), (None, vec!["a".into()], vec![Step { done: Some(true) }]));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[macro_export]
+macro_rules! event_body {
+    ($(
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident {
+            $(
+                $(#[$field_meta:meta])*
+                $field_vis:vis $field:ident: $ty:ty = $key:literal $(| $alias:literal)*
+            ),* $(,)?
+        }
+    )+) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        $vis struct $name {
+            $(
+                $(#[$field_meta])*
+                $field_vis $field: $ty,
+            )*
+        }
+
+        impl $crate::event::__private::Body for $name {
+            fn absorb(&mut self, raw: &$crate::event::__private::RawValue) -> bool {
+                $crate::event::__private::object(raw, &mut |key, value| match key {
+                    $($key $(| $alias)* => $crate::event::__private::Slot::fill(&mut self.$field, value),)*
+                    _ => {}
+                })
+            }
+        }
+
+        impl $crate::event::__private::Lenient for $name {
+            fn read(raw: &$crate::event::__private::RawValue) -> ::std::option::Option<Self> {
+                let mut body = Self::default();
+                $crate::event::__private::Body::absorb(&mut body, raw).then_some(body)
+            }
+        }
+
+        impl $crate::event::__private::serde::Serialize for $name {
+            fn serialize<S: $crate::event::__private::serde::Serializer>(
+                &self,
+                serializer: S,
+            ) -> ::std::result::Result<S::Ok, S::Error> {
+                use $crate::event::__private::serde::ser::SerializeMap as _;
+                let mut map = serializer.serialize_map(None)?;
+                $(
+                    if $crate::event::__private::Slot::is_present(&self.$field) {
+                        map.serialize_entry($key, &self.$field)?;
+                    }
+                )*
+                map.end()
+            }
+        }
+
+        impl<'de> $crate::event::__private::serde::Deserialize<'de> for $name {
+            fn deserialize<D: $crate::event::__private::serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> ::std::result::Result<Self, D::Error> {
+                $crate::event::__private::deserialize(deserializer, "an object")
+            }
+        }
+    )+};
+}
+
+/// Defines the struct of a body of the service, or part of one: see [`event_body`]. Its fields may become more.
 macro_rules! body {
     ($(
         $(#[$doc:meta])*
@@ -11,37 +112,19 @@ macro_rules! body {
                 pub $field:ident: $ty:ty = $key:literal $(| $alias:literal)*,
             )*
         }
-    )+) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq)]
-        #[non_exhaustive]
-        pub struct $name {
-            $(
-                $(#[$field_doc])*
-                #[doc = concat!("\n\nOn the wire `", $key, "`", $(" or `", $alias, "`",)* ".")]
-                pub $field: $ty,
-            )*
-        }
-
-        impl $crate::event::lenient::Body for $name {
-            fn absorb(&mut self, raw: &::serde_json::value::RawValue) -> bool {
-                $crate::event::lenient::object(raw, &mut |key, value| match key {
-                    $($key $(| $alias)* => $crate::event::lenient::Slot::fill(&mut self.$field, value),)*
-                    _ => {}
-                })
+    )+) => {
+        $crate::event_body! {$(
+            $(#[$doc])*
+            #[non_exhaustive]
+            pub struct $name {
+                $(
+                    $(#[$field_doc])*
+                    #[doc = concat!("\n\nOn the wire `", $key, "`", $(" or `", $alias, "`",)* ".")]
+                    pub $field: $ty = $key $(| $alias)*,
+                )*
             }
-        }
-
-        impl $crate::event::lenient::Lenient for $name {
-            fn read(raw: &::serde_json::value::RawValue) -> Option<Self> {
-                let mut body = Self::default();
-                $crate::event::lenient::Body::absorb(&mut body, raw).then_some(body)
-            }
-        }
-
-        $crate::event::macros::write_present!($name { $($field = $key),* });
-        $crate::event::macros::deserialize_leniently!($name, "an object");
-    )+};
+        )+}
+    };
 }
 pub(crate) use body;
 
@@ -106,9 +189,7 @@ macro_rules! deserialize_leniently {
     ($name:ident, $expected:literal) => {
         impl<'de> ::serde::Deserialize<'de> for $name {
             fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let raw = <Box<::serde_json::value::RawValue> as ::serde::Deserialize>::deserialize(deserializer)?;
-                $crate::event::lenient::Lenient::read(&raw)
-                    .ok_or_else(|| ::serde::de::Error::custom(concat!("expected ", $expected)))
+                $crate::event::lenient::deserialize(deserializer, $expected)
             }
         }
     };

@@ -14,6 +14,8 @@
 //! preserved in `Other`, and an unknown event is [`Event::Unknown`]. [`Notification::raw_body`]
 //! shows whether something was skipped: it is the body as the service wrote it.
 //!
+//! [`event_body`](crate::event_body) defines bodies of your own that are read in the same way.
+//!
 //! Bodies can be stored and read again with `serde_json`: only present fields are written, with ids
 //! and numbers in one canonical form. To store the exact bytes use [`Notification::raw`].
 
@@ -44,6 +46,15 @@ mod telephony;
 mod typed;
 mod unknown;
 pub(crate) mod uri;
+
+/// What [`event_body`](crate::event_body) expands to.
+#[doc(hidden)]
+pub mod __private {
+    pub use serde;
+    pub use serde_json::value::RawValue;
+
+    pub use super::lenient::{Body, Lenient, Slot, deserialize, object};
+}
 
 pub use account::{
     ChangeType, CompanyDirectory, ContactCenterNumber, ContactCenterPhoneNumber, ContactCenterProvider, CustomField,

@@ -18,6 +18,8 @@ mod first_steps;
 mod flood;
 #[cfg(all(feature = "pubnub", feature = "websocket"))]
 mod lossless;
+#[cfg(feature = "websocket")]
+mod own_network;
 #[cfg(any(feature = "pubnub", feature = "websocket"))]
 mod own_parts;
 #[cfg(feature = "pubnub")]
