@@ -147,7 +147,7 @@ fn event(notification: &AgentNotification, desk: &Desk, seen: &mut Seen) -> Resu
                 Some(status) => format!("is {status}"),
                 None => "is".to_owned(),
             };
-            say("call", &format!("{} {what}{again}", call.contact_id.as_deref().unwrap_or("?")))
+            say("call", &format!("{} {what}{again}", call.contact_id.as_ref().map_or("?", |id| id.as_str())))
         }
         AgentEvent::PopUrl(pop) => {
             seen.one_shots += 1;

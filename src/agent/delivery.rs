@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{AgentNotification, RemoteEnd};
+use super::event::{AgentNotification, ContactId, RemoteEnd};
 use crate::delivery::{Gap, Resumed, Undecodable};
 use crate::words::words;
 
@@ -82,7 +82,7 @@ words!("channel", Channel {
 #[non_exhaustive]
 pub struct GoneContact {
     /// Its id (`ContactID`).
-    pub contact_id: String,
+    pub contact_id: ContactId,
     /// Its channel: voice, voicemail or work item. A snapshot need not list the others.
     pub channel: Channel,
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::delivery::{AgentDelivery, Channel, GoneContact};
 use super::event::{
-    AgentEvent, AgentLeg, AgentNotification, AgentOrigin, AgentSessionStart, AgentState, ContactStatus, Indicator,
-    LegStatus,
+    AgentEvent, AgentLeg, AgentNotification, AgentOrigin, AgentSessionStart, AgentState, ContactId, ContactStatus,
+    Indicator, LegStatus,
 };
 
 /// More contacts than any agent has: a fault of the service must not exhaust the memory.
@@ -13,7 +13,7 @@ const MAX_CONTACTS: usize = 10_000;
 
 /// An event's statement about a contact.
 struct Seen<'a> {
-    id: &'a str,
+    id: &'a ContactId,
     channel: Channel,
     is_over: bool,
 }
@@ -36,12 +36,12 @@ fn seen(event: &AgentEvent) -> Option<Seen<'_>> {
     );
     // A call that was hung up exists until the work after it is done.
     let is_over = is_final == Some(true) || (ends && is_final.is_none());
-    Some(Seen { id: id.as_deref()?, channel, is_over })
+    Some(Seen { id: id.as_ref()?, channel, is_over })
 }
 
 /// The existing contacts, to find those that a snapshot omits.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Roster(BTreeMap<String, Channel>);
+pub(crate) struct Roster(BTreeMap<ContactId, Channel>);
 
 impl Roster {
     pub(crate) fn take_in(&mut self, events: &[AgentNotification]) {
@@ -55,7 +55,7 @@ impl Roster {
         if seen.is_over {
             self.0.remove(seen.id);
         } else if self.0.len() < MAX_CONTACTS {
-            self.0.insert(seen.id.to_owned(), seen.channel);
+            self.0.insert(seen.id.clone(), seen.channel);
         }
     }
 
@@ -77,11 +77,12 @@ impl Roster {
 
     /// Applies a snapshot; returns the contacts that it omits and would have listed.
     pub(crate) fn reconcile(&mut self, events: &[AgentNotification]) -> Vec<GoneContact> {
-        let named: HashSet<&str> = events.iter().filter_map(|event| seen(event.event())).map(|it| it.id).collect();
+        let named: HashSet<&ContactId> =
+            events.iter().filter_map(|event| seen(event.event())).map(|it| it.id).collect();
         let gone: Vec<GoneContact> = self
             .0
             .iter()
-            .filter(|(id, channel)| is_in_snapshots(**channel) && !named.contains(id.as_str()))
+            .filter(|(id, channel)| is_in_snapshots(**channel) && !named.contains(id))
             .map(|(id, channel)| GoneContact { contact_id: id.clone(), channel: *channel })
             .collect();
         for gone in &gone {
@@ -129,8 +130,8 @@ pub struct Desk {
     state: Option<AgentState>,
     leg: Option<AgentLeg>,
     muted: bool,
-    contacts: BTreeMap<String, DeskContact>,
-    indicators: BTreeMap<(Option<String>, String), Indicator>,
+    contacts: BTreeMap<ContactId, DeskContact>,
+    indicators: BTreeMap<(Option<ContactId>, String), Indicator>,
     stale: bool,
     ended: bool,
     /// The snapshot that is being applied.
@@ -202,7 +203,7 @@ impl Desk {
             } else if self.contacts.len() < MAX_CONTACTS || self.contacts.contains_key(seen.id) {
                 let contact =
                     DeskContact { channel: seen.channel, status: status(event), latest: notification.clone() };
-                self.contacts.insert(seen.id.to_owned(), contact);
+                self.contacts.insert(seen.id.clone(), contact);
             }
         }
     }
@@ -238,8 +239,8 @@ impl Desk {
     }
 
     /// The contacts by their ids, including those in the work after them.
-    pub fn contacts(&self) -> impl Iterator<Item = (&str, &DeskContact)> {
-        self.contacts.iter().map(|(id, contact)| (id.as_str(), contact))
+    pub fn contacts(&self) -> impl Iterator<Item = (&ContactId, &DeskContact)> {
+        self.contacts.iter()
     }
 
     /// The contact with this id.

@@ -65,12 +65,13 @@ pub use builder::{AgentSessionBuilder, OnExisting, OnLost};
 pub use delivery::{AgentDelivery, Channel, EndReason, GoneContact, SessionEnded};
 pub use desk::{Desk, DeskContact};
 pub use event::{
-    ActionType, AgentAssist, AgentEvent, AgentEventKind, AgentLeg, AgentNotification, AgentOrigin, AgentSessionEnd,
-    AgentSessionStart, AgentState, AgentWorkflow, CallContact, CallType, Conference, ContactStatus, CustomEvent,
-    DigitalContact, HoursOfOperation, Indicator, LegStatus, ListChanged, MchAgentSettingsChange, Mute,
-    NaturalCallingSkillList, NextState, PageOpen, PopUrl, PromiseKeeper, PromiseKeeperStatus, RemoteAgentSessionEnd,
-    RemoteEnd, RunApp, SessionStartFailed, SmartReachValidation, State, Supervisor, TextContact, Undocumented,
-    UnknownAgentEvent, VoiceMailContact, VoiceMailPlayBack, WorkItemContact,
+    ActionType, AgentAssist, AgentEvent, AgentEventKind, AgentId, AgentLeg, AgentNotification, AgentOrigin,
+    AgentSessionEnd, AgentSessionStart, AgentState, AgentWorkflow, CallContact, CallType, Conference, ContactId,
+    ContactStatus, CustomEvent, CustomEventName, DigitalContact, HoursOfOperation, Indicator, LegStatus, ListChanged,
+    MchAgentSettingsChange, Mute, NaturalCallingSkillList, NextState, PageOpen, PopUrl, PromiseKeeper,
+    PromiseKeeperStatus, RemoteAgentSessionEnd, RemoteEnd, RunApp, SessionStartFailed, SkillId, SmartReachValidation,
+    State, Supervisor, TextContact, Undocumented, UnknownAgentEvent, VoiceMailContact, VoiceMailPlayBack,
+    WorkItemContact,
 };
 pub use session::{AgentSession, EndSession};
 pub use shared::{AgentCursor, AgentStatus};

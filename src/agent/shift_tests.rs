@@ -340,7 +340,7 @@ async fn shift(seed: u64, stale: Stale, branch: bool) {
     }
     model.with(|world| {
         let there: Vec<_> =
-            before_end.contacts().map(|(id, it)| (id.to_owned(), it.status.clone().unwrap().to_string())).collect();
+            before_end.contacts().map(|(id, it)| (id.to_string(), it.status.clone().unwrap().to_string())).collect();
         let want: Vec<_> = world.contacts.iter().map(|(id, status)| (id.clone(), (*status).to_owned())).collect();
         assert_eq!(there, want, "the desk (seed {seed})");
         assert_eq!(world.overlaps, 0, "two polls at a time (seed {seed})");

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::delivery::{AgentDelivery, Channel, EndReason, GoneContact, SessionEnded};
-use super::event::{AgentEventKind, AgentNotification, AgentOrigin, RemoteEnd};
+use super::event::{AgentEventKind, AgentNotification, AgentOrigin, ContactId, RemoteEnd};
 use crate::stored::{Item, Nanos, VERSION, check, check_version, json, required, shown, through};
 
 #[derive(Serialize)]
@@ -25,7 +25,7 @@ impl<'a> EventForm<'a> {
             r#type: "agent_event",
             v: VERSION,
             kind: it.event().kind(),
-            contact_id: it.event().contact_id(),
+            contact_id: it.event().contact_id().map(ContactId::as_str),
             origin: it.origin(),
             batch: it.batch(),
             batch_index: it.index(),
@@ -122,7 +122,7 @@ impl TryFrom<Item> for AgentDelivery {
             "contacts_gone" => {
                 let contacts = item.contacts.into_iter().map(|it| {
                     let channel: Channel = it.channel.parse().map_err(|error: crate::Error| error.to_string())?;
-                    Ok(GoneContact { contact_id: it.contact_id, channel })
+                    Ok(GoneContact { contact_id: it.contact_id.into(), channel })
                 });
                 contacts.collect::<Result<_, String>>().map(Self::ContactsGone)
             }
@@ -174,7 +174,7 @@ mod tests {
             let stored = serde_json::to_value(&item).unwrap();
             assert_eq!((&stored["type"], &stored["v"]), (&json!("agent_event"), &json!(1)));
             assert_eq!(stored["kind"], item.event().kind().as_str());
-            assert_eq!(stored["contact_id"].as_str(), item.event().contact_id());
+            assert_eq!(stored["contact_id"].as_str(), item.event().contact_id().map(ContactId::as_str));
             for again in restored(&AgentDelivery::Notification(Box::new(item.clone()))) {
                 assert!(matches!(again, AgentDelivery::Notification(again) if *again == item), "{raw}");
             }

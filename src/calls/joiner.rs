@@ -460,8 +460,8 @@ impl Joiner {
                     }
                 }
                 let next = oldest.map(|oldest| oldest + Duration::from_millis(1));
-                let goes_on = next.is_some_and(|next| to.is_none_or(|to| next < to));
-                if more && goes_on && page < MAX_PAGES && self.is_wanted(&scope) {
+                let is_older = next.is_some_and(|next| to.is_none_or(|to| next < to));
+                if more && is_older && page < MAX_PAGES && self.is_wanted(&scope) {
                     // By time and not by page number: records enter the log meanwhile.
                     self.next_page = Some(Request::Log { scope, from, to: next, page: page + 1 });
                 } else {

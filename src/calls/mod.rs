@@ -88,8 +88,9 @@ impl CompletedCalls {
         Self { client, joiner: Joiner::new(WITHIN, Instant::now()), account_wide: false, flight: None }
     }
 
-    /// Reads the account's call log instead of those of the extensions that the events name: one reading for all calls.
-    /// The login must be permitted to read it. Default: off, except for events of the account.
+    /// Reads the account's call log instead of those of the extensions that the events name: one reading for all calls,
+    /// which an app needs whose calls end on more than about ten extensions within 3 min. The login must be permitted to
+    /// read it. Default: off, except for events of the account.
     #[must_use]
     pub fn account_wide(self, yes: bool) -> Self {
         Self { account_wide: yes, ..self }

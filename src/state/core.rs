@@ -16,6 +16,8 @@ use crate::ids::ExtensionId;
 
 /// A new call enters `active-calls` 3 to 10 s after its beginning (ringcentral-rest-and-events.md §6.3).
 const LAG: Duration = Duration::from_secs(10);
+/// Between two requests of one list, however many gaps there are: some lists are in rate group Heavy.
+const SPACING: Duration = Duration::from_secs(10);
 /// After a failed list.
 const RETRY: Duration = Duration::from_secs(30);
 /// After a refused one: permissions may be granted.
@@ -131,6 +133,8 @@ struct List {
     /// A list that was requested earlier proves nothing.
     needed: Instant,
     due: Option<Instant>,
+    /// When it was requested last.
+    requested: Option<Instant>,
     reading: Option<Reading>,
 }
 
@@ -178,7 +182,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(lists: impl IntoIterator<Item = Listed>, now: Instant) -> Self {
-        let list = |what| List { what, is_current: false, needed: now, due: None, reading: None };
+        let list = |what| List { what, is_current: false, needed: now, due: None, requested: None, reading: None };
         let mut state = Self {
             presence: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -250,7 +254,8 @@ impl State {
         self.before_gap = None;
         for list in &mut self.lists {
             let lag = if list.what == Listed::Calls { LAG } else { Duration::ZERO };
-            (list.is_current, list.needed, list.due, list.reading) = (false, now + lag, Some(now), None);
+            let due = list.requested.map_or(now, |at| now.max(at + SPACING));
+            (list.is_current, list.needed, list.due, list.reading) = (false, now + lag, Some(due), None);
         }
         self.note_currency();
     }
@@ -401,7 +406,7 @@ impl State {
                     return Some(Request::Session { list: at, id });
                 }
             } else if list.due.is_some_and(|due| due <= now) {
-                list.due = None;
+                (list.due, list.requested) = (None, Some(now));
                 let reading =
                     Reading { began: now, next: None, is_whole: true, checks: BTreeSet::new(), again: BTreeMap::new() };
                 list.reading = Some(reading);

@@ -236,7 +236,7 @@ async fn f08_f10_f13_f14_a_lost_answer_is_a_gap_and_a_snapshot() {
         while desk.contacts().count() < 2 {
             desk.apply(&next(&mut events).await.unwrap().unwrap());
         }
-        let gone = desk.contacts().next().unwrap().0.to_owned();
+        let gone = desk.contacts().next().unwrap().0.to_string();
         let pushed = center.events().len();
         // The open poll is the lost one.
         let scripted = sandbox.faults().inject(Operation::AgentPoll, fault.clone());

@@ -120,7 +120,7 @@ async fn shift(seed: u64, stale_id: StaleId) {
                     live.push((event.raw().get().get().to_owned(), gaps));
                 }
                 AgentDelivery::SessionEnded(_) => {
-                    contacts = desk.contacts().map(|(id, _)| id.to_owned()).collect();
+                    contacts = desk.contacts().map(|(id, _)| id.to_string()).collect();
                 }
                 _ => {}
             }

@@ -62,7 +62,7 @@ body! {
     /// `PromiseKeeper`: a callback is due. A one-shot.
     pub struct PromiseKeeper {
         /// The agent's id.
-        agent_id: int = "AgentId",
+        agent_id: agent = "AgentId",
         /// The callback's id.
         callback_id: int = "CallbackId",
         /// When to call the customer.
@@ -82,7 +82,7 @@ body! {
         /// The notes.
         notes: text = "Notes",
         /// The skill's id.
-        skill_id: int = "SkillId",
+        skill_id: skill = "SkillId",
         /// `Agent` or `Skill`.
         target_type: text = "TargetType",
     }
@@ -112,7 +112,7 @@ body! {
         /// Whether the agent may continue.
         show_continue_reskill: flag = "ShowContinueReskill",
         /// The contact.
-        contact_id: text = "ContactID",
+        contact_id: contact = "ContactID",
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+use super::id::ContactId;
 use super::value::{Fields, body, text, words};
 use crate::event::RawJson;
 use crate::event::lenient::{Lenient as _, Slot as _, object};
@@ -75,11 +76,11 @@ body! {
     /// `CallContactEvent`: a call changed its state.
     pub struct CallContact {
         /// The contact's id; changes with a transfer.
-        contact_id: text = "ContactID",
+        contact_id: contact = "ContactID",
         /// The id that stays the same over transfers.
-        master_id: text = "MasterID",
+        master_id: contact = "MasterID",
         /// The contact whose consultation or conference this is.
-        parent_contact_id: text = "ParentContactId",
+        parent_contact_id: contact = "ParentContactId",
         /// The id that links the channels of one customer.
         omni_group_id: text = "OmniGroupId",
         /// Undocumented.
@@ -159,15 +160,15 @@ body! {
     /// `WorkItemContactEvent`.
     pub struct WorkItemContact {
         /// The contact's id.
-        contact_id: text = "ContactID",
+        contact_id: contact = "ContactID",
         /// The id that stays the same over transfers.
-        master_id: text = "MasterID",
+        master_id: contact = "MasterID",
         /// The contact of which it is a part.
-        parent_contact_id: text = "ParentContactId" | "ParenContactId",
+        parent_contact_id: contact = "ParentContactId" | "ParenContactId",
         /// The id that links the channels of one customer.
         omni_group_id: text = "OmniGroupId",
         /// The agent's id.
-        agent_id: int = "AgentId",
+        agent_id: agent = "AgentId",
         /// See [`status`](Self::status).
         status_text: text = "Status",
         /// The item's id in its system of origin.
@@ -179,7 +180,7 @@ body! {
         /// JSON, XML or text, as the script wrote it.
         custom_data: text = "CustomData",
         /// The skill's id.
-        skill_id: int = "SkillId",
+        skill_id: skill = "SkillId",
         /// When it started; may lack a zone.
         start_time: date = "StartTime",
         /// When it started, in UTC.
@@ -217,11 +218,11 @@ body! {
     /// `VoiceMailContactEvent`.
     pub struct VoiceMailContact {
         /// The contact's id.
-        contact_id: text = "ContactId",
+        contact_id: contact = "ContactId",
         /// The id that stays the same over transfers.
-        master_id: text = "MasterID",
+        master_id: contact = "MasterID",
         /// The contact of which it is a part.
-        parent_contact_id: text = "ParentContactId",
+        parent_contact_id: contact = "ParentContactId",
         /// The id that links the channels of one customer.
         omni_group_id: text = "OmniGroupId",
         /// See [`status`](Self::status).
@@ -267,7 +268,7 @@ body! {
     /// `VoiceMailPlayBackEvent`.
     pub struct VoiceMailPlayBack {
         /// The contact's id.
-        contact_id: text = "ContactId",
+        contact_id: contact = "ContactId",
         /// Whether the playback is paused.
         paused: flag = "PlayBackPaused",
         /// The playback's position, in seconds.
@@ -278,11 +279,11 @@ body! {
     /// `EmailContactEvent`. The messages themselves are not in this feed.
     pub struct TextContact {
         /// The contact's id.
-        contact_id: text = "ContactID" | "ContactId",
+        contact_id: contact = "ContactID" | "ContactId",
         /// The id that stays the same over transfers.
-        master_id: text = "MasterID",
+        master_id: contact = "MasterID",
         /// The contact of which it is a part.
-        parent_contact_id: text = "ParentContactId",
+        parent_contact_id: contact = "ParentContactId",
         /// The id that links the channels of one customer.
         omni_group_id: text = "OmniGroupId",
         /// The chat's room.
@@ -322,7 +323,7 @@ body! {
     /// `DigitalContactEvent`. In a snapshot it may be long past: check its start time.
     pub struct DigitalContact {
         /// The contact's id.
-        contact_id: text = "ContactID",
+        contact_id: contact = "ContactID",
         /// Its id in the digital system.
         dfo_contact_id: text = "DFOContactId",
         /// The channel, such as `chat`.
@@ -401,6 +402,6 @@ fn variables(raw: &RawValue) -> BTreeMap<String, String> {
 }
 
 /// The fields that name a contact, in any channel.
-pub(super) fn contact_id(fields: &Fields<'_>) -> Option<String> {
-    fields.get(&["ContactID", "ContactId"]).and_then(text)
+pub(super) fn contact_id(fields: &Fields<'_>) -> Option<ContactId> {
+    fields.get(&["ContactID", "ContactId"]).and_then(super::value::contact)
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod contact;
+mod id;
 mod script;
 mod session;
 pub(crate) mod value;
@@ -23,9 +24,10 @@ pub use contact::{
     CallContact, CallType, ContactStatus, DigitalContact, TextContact, VoiceMailContact, VoiceMailPlayBack,
     WorkItemContact,
 };
+pub use id::{AgentId, ContactId, SkillId};
 pub use script::{
-    ActionType, AgentAssist, AgentWorkflow, CustomEvent, Indicator, PageOpen, PopUrl, RunApp, SmartReachValidation,
-    Supervisor, Undocumented,
+    ActionType, AgentAssist, AgentWorkflow, CustomEvent, CustomEventName, Indicator, PageOpen, PopUrl, RunApp,
+    SmartReachValidation, Supervisor, Undocumented,
 };
 pub use session::{
     AgentSessionEnd, AgentSessionStart, ListChanged, MchAgentSettingsChange, RemoteAgentSessionEnd, RemoteEnd,
@@ -189,33 +191,33 @@ pub struct UnknownAgentEvent {
     /// The service's name for it, if present (`Type`).
     pub event_type: Option<String>,
     /// The contact, if the event names one.
-    pub contact_id: Option<String>,
+    pub contact_id: Option<ContactId>,
 }
 
 impl AgentEvent {
     /// The contact of the event, if it names one.
     #[must_use]
-    pub fn contact_id(&self) -> Option<&str> {
+    pub fn contact_id(&self) -> Option<&ContactId> {
         match self {
-            Self::CallContact(it) => it.contact_id.as_deref(),
-            Self::WorkItemContact(it) => it.contact_id.as_deref(),
-            Self::VoiceMailContact(it) => it.contact_id.as_deref(),
-            Self::VoiceMailPlayBack(it) => it.contact_id.as_deref(),
-            Self::EmailContact(it) | Self::ChatContact(it) | Self::TextContact(it) => it.contact_id.as_deref(),
-            Self::DigitalContact(it) => it.contact_id.as_deref(),
-            Self::HoursOfOperation(it) => it.contact_id.as_deref(),
-            Self::Indicator(it) => it.contact_id.as_deref(),
-            Self::PageOpen(it) => it.contact_id.as_deref(),
-            Self::RunApp(it) => it.contact_id.as_deref(),
-            Self::PopUrl(it) => it.contact_id.as_deref(),
-            Self::AgentWorkflowConfiguration(it) | Self::AgentWorkflowCreatePayload(it) => it.contact_id.as_deref(),
-            Self::AgentAssist(it) => it.contact_id.as_deref(),
+            Self::CallContact(it) => it.contact_id.as_ref(),
+            Self::WorkItemContact(it) => it.contact_id.as_ref(),
+            Self::VoiceMailContact(it) => it.contact_id.as_ref(),
+            Self::VoiceMailPlayBack(it) => it.contact_id.as_ref(),
+            Self::EmailContact(it) | Self::ChatContact(it) | Self::TextContact(it) => it.contact_id.as_ref(),
+            Self::DigitalContact(it) => it.contact_id.as_ref(),
+            Self::HoursOfOperation(it) => it.contact_id.as_ref(),
+            Self::Indicator(it) => it.contact_id.as_ref(),
+            Self::PageOpen(it) => it.contact_id.as_ref(),
+            Self::RunApp(it) => it.contact_id.as_ref(),
+            Self::PopUrl(it) => it.contact_id.as_ref(),
+            Self::AgentWorkflowConfiguration(it) | Self::AgentWorkflowCreatePayload(it) => it.contact_id.as_ref(),
+            Self::AgentAssist(it) => it.contact_id.as_ref(),
             Self::SupervisorContact(it)
             | Self::SupervisorMonitor(it)
             | Self::SupervisorTakeOver(it)
-            | Self::TakeOver(it) => it.contact_id.as_deref(),
-            Self::CustomWebRtc(it) | Self::CustomScreenPop(it) | Self::PostData(it) => it.contact_id.as_deref(),
-            Self::Unknown(it) => it.contact_id.as_deref(),
+            | Self::TakeOver(it) => it.contact_id.as_ref(),
+            Self::CustomWebRtc(it) | Self::CustomScreenPop(it) | Self::PostData(it) => it.contact_id.as_ref(),
+            Self::Unknown(it) => it.contact_id.as_ref(),
             Self::AgentSessionStart(_)
             | Self::AgentSessionEnd(_)
             | Self::RemoteAgentSessionEnd(_)
@@ -364,7 +366,7 @@ impl fmt::Display for AgentNotification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.event.kind().as_str())?;
         if let Some(contact) = self.event.contact_id() {
-            write!(f, ", contact {}", contact.escape_debug())?;
+            write!(f, ", contact {}", contact.as_str().escape_debug())?;
         }
         match self.origin {
             AgentOrigin::Live => Ok(()),

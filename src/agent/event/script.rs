@@ -1,6 +1,8 @@
 //! Events from scripts and the desktop. All of them are one-shots: a snapshot repeats none, except indicators that are
 //! lit.
 
+use serde::de::DeserializeOwned;
+
 use super::value::{body, words};
 
 words! {
@@ -23,7 +25,7 @@ body! {
     /// `Indicator`: a script turns a lamp on or off.
     pub struct Indicator {
         /// The contact; absent for the agent's own indicator.
-        contact_id: text = "ContactID",
+        contact_id: contact = "ContactID",
         /// Its name.
         name: text = "Name",
         /// The action when it is pressed; see [`action_type`](Self::action_type).
@@ -43,7 +45,7 @@ body! {
         /// The action.
         action: text = "Action",
         /// The contact.
-        contact_id: text = "ContactID",
+        contact_id: contact = "ContactID",
         /// The page.
         page_uri: text = "PageUri",
     }
@@ -55,7 +57,7 @@ body! {
         /// The action's target.
         action_value: text = "ActionValue",
         /// The contact.
-        contact_id: text = "ContactId",
+        contact_id: contact = "ContactId",
         /// How long the script waits, in seconds.
         wait_timeout: int = "WaitTimeout",
     }
@@ -63,7 +65,7 @@ body! {
     /// `PopURL`: a script shows a page.
     pub struct PopUrl {
         /// The contact.
-        contact_id: text = "ContactId",
+        contact_id: contact = "ContactId",
         /// The page.
         url: text = "URL",
         /// The title of its tab.
@@ -81,16 +83,16 @@ body! {
     /// `CustomEvent`: a script's message to this program. Of several with the same name between two polls the service
     /// sends only the last one.
     pub struct CustomEvent {
-        /// Its name; case matters.
+        /// Its name; case matters. See [`reserved_name`](Self::reserved_name).
         name: text = "eventName",
-        /// JSON, XML or text, as the script wrote it.
-        data: text = "data",
+        /// JSON, XML or text, as the script wrote it; see [`data_as`](Self::data_as).
+        data: text_or_json = "data",
     }
 
     /// `AgentWorkflowConfiguration` and `AgentWorkflowCreatePayload`.
     pub struct AgentWorkflow {
         /// The contact.
-        contact_id: text = "contactId",
+        contact_id: contact = "contactId",
         /// The request; its form is not documented.
         request: json = "request",
     }
@@ -98,7 +100,7 @@ body! {
     /// `AgentAssist`.
     pub struct AgentAssist {
         /// The contact.
-        contact_id: text = "ContactId",
+        contact_id: contact = "ContactId",
         /// The app.
         app_uri: text = "AppUri",
         /// Its title.
@@ -121,7 +123,7 @@ body! {
     /// (unofficial).
     pub struct Supervisor {
         /// The contact.
-        contact_id: text = "ContactID",
+        contact_id: contact = "ContactID",
         /// A state of the call.
         status_text: text = "Status",
         /// `Monitor` or `StopMonitor`.
@@ -132,7 +134,66 @@ body! {
     /// [`AgentNotification::raw`](crate::agent::AgentNotification::raw).
     pub struct Undocumented {
         /// The contact, if the event names one.
-        contact_id: text = "ContactID" | "ContactId",
+        contact_id: contact = "ContactID" | "ContactId",
+    }
+}
+
+/// The names of custom events that the platform itself uses. Their data is JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CustomEventName {
+    /// `AgentWorkflowRequest`.
+    AgentWorkflowRequest,
+    /// `AgentWorkflowResponse`.
+    AgentWorkflowResponse,
+    /// `AgentWorkflowConfiguration`.
+    AgentWorkflowConfiguration,
+    /// `AgentWorkflowCreatePayload`.
+    AgentWorkflowCreatePayload,
+    /// `ScreenPopCustomSettings`.
+    ScreenPopCustomSettings,
+    /// `LOCALPOST`.
+    LocalPost,
+}
+
+impl CustomEventName {
+    const ALL: [Self; 6] = [
+        Self::AgentWorkflowRequest,
+        Self::AgentWorkflowResponse,
+        Self::AgentWorkflowConfiguration,
+        Self::AgentWorkflowCreatePayload,
+        Self::ScreenPopCustomSettings,
+        Self::LocalPost,
+    ];
+
+    /// The platform's spelling.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentWorkflowRequest => "AgentWorkflowRequest",
+            Self::AgentWorkflowResponse => "AgentWorkflowResponse",
+            Self::AgentWorkflowConfiguration => "AgentWorkflowConfiguration",
+            Self::AgentWorkflowCreatePayload => "AgentWorkflowCreatePayload",
+            Self::ScreenPopCustomSettings => "ScreenPopCustomSettings",
+            Self::LocalPost => "LOCALPOST",
+        }
+    }
+}
+
+impl CustomEvent {
+    /// The name, if it is one that the platform itself uses; otherwise the event is a script's own.
+    #[must_use]
+    pub fn reserved_name(&self) -> Option<CustomEventName> {
+        let name = self.name.as_deref()?;
+        CustomEventName::ALL.into_iter().find(|known| known.as_str() == name)
+    }
+
+    /// The data as a `T`, if it is JSON. Without data, it is read as `null`.
+    ///
+    /// # Errors
+    /// If the data is not JSON, or not a `T`.
+    pub fn data_as<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_str(self.data.as_deref().unwrap_or("null"))
     }
 }
 
@@ -155,5 +216,18 @@ impl RunApp {
     #[must_use]
     pub fn action_type(&self) -> Option<ActionType> {
         self.action_type_text.as_deref().map(ActionType::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_names_are_read_as_they_are_written() {
+        for name in CustomEventName::ALL {
+            let event = CustomEvent { name: Some(name.as_str().to_owned()), data: None };
+            assert_eq!(event.reserved_name(), Some(name));
+        }
     }
 }

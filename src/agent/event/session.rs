@@ -18,7 +18,7 @@ body! {
         /// The business unit's number.
         business_unit: int = "BusNo",
         /// The agent's id.
-        agent_id: int = "AgentId",
+        agent_id: agent = "AgentId",
         /// The station's id; 0 for none.
         station_id: int = "StationId",
         /// The phone number of the agent's leg.

@@ -88,7 +88,7 @@ fn every_field_of_every_documented_event_is_read() {
 fn a_call_is_read_to_the_last_field() {
     let json = documented().find(|json| json["Type"] == "CallContactEvent").unwrap();
     let AgentEvent::CallContact(call) = event(&json) else { panic!("{json}") };
-    assert_eq!(call.contact_id.as_deref(), Some("900100200301"));
+    assert_eq!(call.contact_id.as_ref().unwrap(), &"900100200301");
     assert_eq!(call.status(), Some(ContactStatus::Incoming));
     assert_eq!(call.call_type(), Some(CallType::Regular));
     assert_eq!((call.is_inbound, call.final_state, call.timeout), (Some(true), Some(false), Some(0)));
@@ -118,7 +118,7 @@ fn f36_an_unknown_event_keeps_its_object() {
         assert_eq!(unknown.event_type.as_deref(), want, "{json}");
         assert_eq!(notification.raw().get().get(), json);
     }
-    assert_eq!(event(&json!({"Type":"BrandNewEvent","contactid":"7"})).contact_id(), Some("7"));
+    assert_eq!(event(&json!({"Type":"BrandNewEvent","contactid":"7"})).contact_id(), Some(&"7".into()));
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn the_misspelt_parent_of_a_work_item_is_found() {
     let AgentEvent::WorkItemContact(item) = event(&json!({"Type":"WorkItemContactEvent","ParenContactId":"5"})) else {
         panic!()
     };
-    assert_eq!(item.parent_contact_id.as_deref(), Some("5"));
+    assert_eq!(item.parent_contact_id.as_ref().unwrap(), &"5");
 }
 
 #[test]
@@ -222,5 +222,48 @@ proptest! {
         object.retain(|key, _| !key.eq_ignore_ascii_case("type"));
         object.insert("Type".into(), json!(name.as_str()));
         prop_assert_eq!(event(&Value::Object(object)).kind(), name);
+    }
+}
+
+#[test]
+fn the_data_of_a_custom_event_is_read_as_a_type() {
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Order {
+        order: String,
+    }
+    for (data, want) in [
+        (json!("{\"order\":\"A-1\"}"), Some("A-1")),
+        (json!({"order": "A-2"}), Some("A-2")),
+        (json!("<order/>"), None),
+        (json!(""), None),
+        (json!(null), None),
+    ] {
+        let AgentEvent::Custom(it) = event(&json!({"type": "CustomEvent", "eventName": "x", "data": data})) else {
+            panic!("{data}")
+        };
+        assert_eq!(it.data_as::<Order>().ok().map(|it| it.order).as_deref(), want, "{data}");
+        assert_eq!(it.data_as::<Option<Order>>().is_ok(), want.is_some() || it.data.is_none(), "{data}");
+    }
+    for (name, want) in [
+        ("LOCALPOST", Some(CustomEventName::LocalPost)),
+        ("AgentWorkflowRequest", Some(CustomEventName::AgentWorkflowRequest)),
+        ("localpost", None),
+        ("order-lookup", None),
+    ] {
+        let AgentEvent::Custom(it) = event(&json!({"type": "CustomEvent", "eventName": name})) else {
+            panic!("{name}")
+        };
+        assert_eq!(it.reserved_name(), want, "case matters: {name}");
+    }
+}
+
+#[test]
+fn ids_are_text_whatever_form_they_have() {
+    for id in [json!("900100200301900100200301"), json!(42)] {
+        let json = json!({"Type": "WorkItemContactEvent", "ContactID": id, "AgentId": id, "SkillId": id});
+        let AgentEvent::WorkItemContact(it) = event(&json) else { panic!("{json}") };
+        let want = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+        let got = (it.contact_id.clone().unwrap(), it.agent_id.clone().unwrap(), it.skill_id.clone().unwrap());
+        assert_eq!(got, (want.as_str().into(), want.as_str().into(), want.as_str().into()));
     }
 }

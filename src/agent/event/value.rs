@@ -4,6 +4,7 @@
 
 use serde_json::value::RawValue;
 
+use super::id::{AgentId, ContactId, SkillId};
 use crate::event::RawJson;
 use crate::event::lenient::{Lenient, object};
 use crate::timestamp::Timestamp;
@@ -35,6 +36,23 @@ pub(crate) fn text(raw: &RawValue) -> Option<String> {
         "false" => Some("False".into()),
         _ => String::read(raw).filter(|text| !text.is_empty()),
     }
+}
+
+pub(super) fn contact(raw: &RawValue) -> Option<ContactId> {
+    text(raw).map(ContactId::from)
+}
+
+pub(super) fn agent(raw: &RawValue) -> Option<AgentId> {
+    text(raw).map(AgentId::from)
+}
+
+pub(super) fn skill(raw: &RawValue) -> Option<SkillId> {
+    text(raw).map(SkillId::from)
+}
+
+/// Text, or the JSON of an object or a list where a text is documented.
+pub(super) fn text_or_json(raw: &RawValue) -> Option<String> {
+    text(raw).or_else(|| raw.get().starts_with(['{', '[']).then(|| raw.get().to_owned()))
 }
 
 /// `True`, `on` and `1`, or `False`, `off` and `0`, in any casing; also `Name=1`, which some versions write for `True`.
@@ -78,6 +96,10 @@ fn is_blank(raw: &RawValue) -> bool {
 /// names.
 macro_rules! body {
     (@type text) => { Option<String> };
+    (@type contact) => { Option<$crate::agent::ContactId> };
+    (@type agent) => { Option<$crate::agent::AgentId> };
+    (@type skill) => { Option<$crate::agent::SkillId> };
+    (@type text_or_json) => { Option<String> };
     (@type flag) => { Option<bool> };
     (@type flag_or_false) => { Option<bool> };
     (@type int) => { Option<i64> };

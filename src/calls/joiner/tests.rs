@@ -317,7 +317,7 @@ fn an_ended_call_may_continue_and_late_events_do_not_bring_it_back() {
     world.event(&session("s1", 5, "a", "Disconnected"));
     assert!(world.step(10).is_none());
     world.event(&session("s1", 6, "b", "Answered"));
-    assert!(world.step(100).is_none(), "it goes on with another party");
+    assert!(world.step(100).is_none(), "it continues with another party");
     world.event(&session("s1", 7, "b", "Disconnected"));
     world.asks(130);
     world.answer(log(vec![record("s1", &json!({}))]));
@@ -420,7 +420,7 @@ fn memory_has_bounds_and_what_exceeds_them_is_reported() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever the order and repetition of events and the service's answers are: each call is delivered once, within
+    /// For any order and repetition of events and any answers of the service, each call is delivered once, within
     /// its deadline, and is complete exactly if its record was found.
     #[test]
     fn each_ended_call_is_delivered_once(

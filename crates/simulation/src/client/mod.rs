@@ -558,7 +558,7 @@ fn agent_item(delivery: AgentDelivery) -> Item {
         AgentDelivery::Resumed(resumed) => resumed_item(&resumed),
         AgentDelivery::Undecodable(_) => Item::Undecodable,
         AgentDelivery::ContactsGone(gone) => {
-            let ids = gone.iter().filter_map(|it| it.contact_id.parse::<u32>().ok()?.checked_sub(900_100));
+            let ids = gone.iter().filter_map(|it| it.contact_id.as_str().parse::<u32>().ok()?.checked_sub(900_100));
             Item::ContactsGone(ids.collect())
         }
         AgentDelivery::SessionEnded(_) => Item::SessionEnded,
