@@ -275,7 +275,13 @@ impl Socket {
         };
         self.own(owner);
         let mut state = self.lock();
-        state.earlier = Some(event_buffer);
+        if reported {
+            state.earlier = Some(event_buffer);
+        } else {
+            // They may be a part of a replay that pushed out others: the recovery is reported before them, so that its
+            // gap begins before them.
+            state.event_buffer.inherit(event_buffer);
+        }
         // A replay over a connection whose beginning was not reported is not counted, so it cannot be called complete.
         state.continued = Some(Continued { read_to_end: read_to_end && reported });
         state.answered = answered;
