@@ -17,7 +17,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Html;
 use axum::routing::get;
 use lexopt::{Parser, ValueExt as _};
@@ -96,8 +95,8 @@ async fn read(mut subscription: Subscription, page: Page) -> Result<(), Failure>
     Ok(())
 }
 
-async fn health(State(page): State<Page>) -> (StatusCode, &'static str) {
-    if page.status.current().is_healthy() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "down") }
+async fn health(State(page): State<Page>) -> axum::http::Response<String> {
+    page.status.health().readiness()
 }
 
 fn router(page: Page) -> Router {

@@ -87,6 +87,7 @@
 //! | ended calls with record, recording and voicemail | [`calls`] |
 //! | the present calls and presence | [`state`] |
 //! | restarts and crashes | [`Checkpoint`], [`ResumeToken`], [`AckMode`] |
+//! | health, spans and metrics | [`Health`], [`telemetry`] |
 //! | errors | [`Error`], [`ErrorKind`], [`Disposition`] |
 //!
 //! You may implement, to replace a part of the crate by your own:
@@ -108,6 +109,7 @@
 //! | `websocket` | yes | [`transport`]`::WebSocket`, over RingCentral's own gateway |
 //! | `redb` | no | `RedbCheckpoints`: checkpoints of many subscriptions in one embedded database |
 //! | `digital` | no | `digital`: your own source that Engage Digital (RingCX Digital) polls, and its Send API |
+//! | `metrics` | no | the metrics of [`telemetry`], through the facade `metrics` |
 //! | `agent` | no | `agent`: agent sessions of NICE inContact / CXone, polled for events |
 //!
 //! Features are additive. To test your program, use the crate `ringcentral-sandbox`, an
@@ -150,6 +152,7 @@ pub mod event;
 #[cfg(test)]
 mod extremes;
 mod guard;
+mod health;
 pub mod http;
 mod ids;
 mod kind;
@@ -180,6 +183,7 @@ pub use delivery::{
 pub use durable::{FileLock, Files};
 pub use error::{Disposition, Error, ErrorKind, Result};
 pub use event::{Event, EventFilter, EventKind, Notification, Origin};
+pub use health::Health;
 pub use ids::{AccountId, ExtensionId, SubscriptionId};
 pub use random::{Random, SystemRandom};
 pub use rest::Client;

@@ -19,6 +19,8 @@ use crate::words::words;
 pub struct Status {
     /// Its phase.
     pub phase: Phase,
+    /// When that phase began, by this machine's clock. `None` before the start.
+    pub since: Option<SystemTime>,
     /// The subscription at the service; changes when it is recreated.
     pub subscription_id: Option<SubscriptionId>,
     /// The transport in use.
@@ -29,6 +31,11 @@ pub struct Status {
     /// [`poll_after`](crate::SubscriptionBuilder::poll_after) or the transport is [`Poll`](crate::transport::Poll).
     /// Filters that no source covers are not served then.
     pub is_polling: bool,
+    /// Whether the latest query of a source failed, while sources are polled.
+    pub is_poll_failing: bool,
+    /// Since when events may be missing, by the service's clock, while the subscription is lost or catch-up sources are
+    /// being asked for them. The stream has a [`Gap`](crate::Gap) for it, and gets a [`Resumed`](crate::Resumed).
+    pub missing_since: Option<SystemTime>,
     /// How many consecutive attempts failed; 0 while they succeed.
     pub failed_attempts: u32,
     /// What delays the start, or the return to [`Phase::Live`], for more than 2 s: the user's rate group, a wait that
@@ -46,10 +53,13 @@ impl Status {
     pub(crate) fn starting(transport: TransportKind) -> Self {
         Self {
             phase: Phase::Starting,
+            since: None,
             subscription_id: None,
             transport,
             expires_at: None,
             is_polling: false,
+            is_poll_failing: false,
+            missing_since: None,
             failed_attempts: 0,
             waiting: None,
             deleted: false,
@@ -58,8 +68,9 @@ impl Status {
     }
 
     /// Whether events can arrive: the lease is held, and the transport's peer has answered on the present link. A path
-    /// that dies silently is noticed within 15 s over WebSocket; over PubNub once a poll has met its deadline. A
-    /// subscription that the service lost silently is noticed within a minute while its rate limit allows an audit.
+    /// that dies silently is noticed within 15 s over WebSocket, within 60 s over PubNub. A subscription that the service
+    /// lost silently is noticed within a minute while its rate limit allows an audit. [`Health`](crate::Health) counts
+    /// polls that replace push, too.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.phase == Phase::Live
@@ -156,6 +167,11 @@ impl<S: Clone> StatusWatch<S> {
     #[must_use]
     pub fn current(&self) -> S {
         self.0.borrow().clone()
+    }
+
+    /// Whether the subscription's task runs.
+    pub(crate) fn has_task(&self) -> bool {
+        self.0.has_changed().is_ok()
     }
 
     /// Waits for a change; `None` once the subscription has ended and its last status was seen.

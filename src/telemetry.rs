@@ -1,8 +1,12 @@
-//! What the crate shows of itself to `tracing`: names, targets and fields of its spans.
+//! What the crate shows of itself to `tracing` and, with the feature `metrics`, to the facade
+//! [`metrics`](https://docs.rs/metrics): names, fields and labels.
 //!
-//! Names, targets and fields below are part of this crate's interface: they change only with a version
+//! Whether events can arrive now is a [`Health`](crate::Health), which needs neither.
+//!
+//! Names, targets, fields and labels below are part of this crate's interface: they change only with a version
 //! that says so. None of them holds a token, a key, a channel name, a signed URL or a payload. A span
-//! that no subscriber wants costs one check of an atomic. The targets of log events are the crate's
+//! that no subscriber wants costs one check of an atomic; without the feature `metrics` no code of it
+//! is compiled. The targets of log events are the crate's
 //! modules and may change; `ringcentral_events` is the prefix of all.
 //!
 //! # Spans
@@ -20,6 +24,31 @@
 //!
 //! A subscription's span is open for as long as the subscription, and an exporter sends it at its
 //! end. To export the others only, filter by target.
+//!
+//! # Metrics
+//!
+//! Install a recorder before the first subscription starts: handles are made at its start.
+//! Labels have few values, all of them fixed words: no id, no address.
+//!
+//! | Metric | Kind | Labels | What it counts |
+//! | --- | --- | --- | --- |
+//! | `ringcentral_events_total` | counter | `origin` (`push`, `catch_up`, `snapshot`) | events that the stream yielded, each once: what is given back counts no second time |
+//! | `ringcentral_event_lag_seconds` | histogram | `origin` | from the event's timestamp, which the service sets, to its `next()`. By this machine's clock; a clock that is behind counts as 0 |
+//! | `ringcentral_undecodable_total` | counter | | payloads that could not be decrypted or read |
+//! | `ringcentral_duplicates_total` | counter | | repetitions that were dropped |
+//! | `ringcentral_gaps_opened_total` | counter | `cause`, `certainty` (`certain`, `possible`) | gaps that the stream yielded |
+//! | `ringcentral_gaps_closed_total` | counter | `complete` (`true`, `false`) | `Resumed` that the stream yielded, each of which ends all gaps before it |
+//! | `ringcentral_reconnects_total` | counter | `transport` | how often a link was lost and the subscription held |
+//! | `ringcentral_recreations_total` | counter | `transport` | how often the subscription was lost and created anew |
+//! | `ringcentral_renewals_total` | counter | `transport`, `outcome` (`ok`, or the kind of the error) | renewals of the lease. Over WebSocket the session is kept alive instead, and these are audits |
+//! | `ringcentral_subscriptions` | gauge | `transport`, `phase` | subscriptions in each phase |
+//! | `ringcentral_gap_open` | gauge | | subscriptions that are lost, or whose gap is being filled |
+//! | `ringcentral_polling` | gauge | | subscriptions for which catch-up sources are polled in place of push |
+//! | `ringcentral_queue_bytes` | gauge | | bytes of received events that wait for the reader; at most 256 KiB more wait decoded |
+//! | `ringcentral_rate_limit_remaining` | gauge | `group` | requests left in the present window, of the user that was answered last |
+//! | `ringcentral_rate_limit` | gauge | `group` | the limit of that window |
+
+mod meters;
 
 use http::Method;
 use tracing::field::{Empty, display};
@@ -29,6 +58,8 @@ use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::ids::SubscriptionId;
 use crate::kind::TransportKind;
+
+pub(crate) use meters::{Lifecycle, Yields, rate_budget};
 
 const SYSTEM: &str = "ringcentral";
 const SUBSCRIPTION: &str = "messaging.destination.subscription.name";

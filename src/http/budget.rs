@@ -201,6 +201,8 @@ impl Permit {
         let mut groups = self.budget.lock();
         groups.leave(&self.group);
         groups.observe(method, path, status, headers, &self.group, self.entered_at, read);
+        let group = groups.group_of(method, path);
+        telemetry::rate_budget(group.as_str(), || groups.left(&group, read));
         drop(groups);
         if let Some(date) = date(headers) {
             *self.budget.date() = Some(Dated { asked: self.entered_at, read, date: date.into() });

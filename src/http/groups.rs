@@ -48,6 +48,10 @@ impl Group {
     pub(super) fn new(name: &str) -> Self {
         Self(name.trim().to_ascii_lowercase().into_boxed_str())
     }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Display for Group {
@@ -254,6 +258,15 @@ impl Groups {
         let documented = if &*group.0 == "auth" { AUTH } else { LIGHT };
         let limit = standing.limit(now).unwrap_or(documented);
         standing.used(now).saturating_add(standing.under_way) < limit.saturating_mul(4) / 5
+    }
+
+    /// How many requests are left in the present window, and of how many, as far as the service stated a limit.
+    pub(super) fn left(&mut self, group: &Group, now: Instant) -> Option<(u64, u64)> {
+        let standing = self.standing.get_mut(group)?;
+        let limit = standing.limit?;
+        let used = standing.used(now).saturating_add(standing.under_way);
+        let is_closed = standing.penalty_until.is_some_and(|until| until > now);
+        Some((if is_closed { 0 } else { limit.saturating_sub(used) }, limit))
     }
 
     /// Ends one in flight that does not count.

@@ -341,7 +341,10 @@ fn a_status_is_restored_with_its_error_and_the_causes_of_that() {
         phase: Phase::Reconnecting,
         subscription_id: Some("s".into()),
         expires_at: Some(at),
+        since: Some(at),
         is_polling: true,
+        is_poll_failing: true,
+        missing_since: Some(at),
         failed_attempts: 3,
         waiting: Some(Wait::new(at, WaitCause::RetryAfter)),
         last_error: Some(Arc::new(error)),
@@ -358,6 +361,8 @@ fn a_status_is_restored_with_its_error_and_the_causes_of_that() {
             assert_eq!((again.phase, again.transport), (status.phase, status.transport));
             assert_eq!((&again.subscription_id, again.expires_at), (&status.subscription_id, status.expires_at));
             assert_eq!((again.is_polling, again.failed_attempts), (status.is_polling, status.failed_attempts));
+            assert_eq!((again.since, again.missing_since), (status.since, status.missing_since));
+            assert_eq!(again.is_poll_failing, status.is_poll_failing);
             assert_eq!((again.waiting, again.deleted), (status.waiting, status.deleted));
             let debug = |status: &Status| {
                 status.last_error.as_ref().map(|error| {

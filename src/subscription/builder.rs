@@ -441,13 +441,15 @@ impl SubscriptionBuilder {
         let bindings: Vec<_> =
             transports.into_iter().map(|transport| (transport.bind(&self.control), transport)).collect();
         let caller = bindings.iter().find_map(|(binding, _)| binding.as_ref()?.caller.clone());
+        let clock = self.clock.clone();
         let setup = self.check(bindings)?;
         let transport = setup.transport.kind();
         let (out, batches) = batches::channel(DECODED_BYTES);
         let (commands_in, commands) = mpsc::channel(COMMANDS);
         let (shutdown, shutdown_out) = watch::channel(None::<Shutdown>);
         let status_in = followed.unwrap_or_else(|| watch::Sender::new(Status::starting(transport)));
-        status_in.send_modify(|status| status.transport = transport);
+        let now = clock.wall();
+        status_in.send_modify(|status| (status.transport, status.since) = (transport, Some(now)));
         let status = status_in.subscribe();
         let (started_in, started) = oneshot::channel();
         let started_in = Some(started_in);
@@ -463,7 +465,7 @@ impl SubscriptionBuilder {
         // Made before the wait, so that dropping the wait drops it, which ends the task.
         let handle = SubscriptionHandle::new(commands_in, StatusWatch::new(status)).with_caller(caller);
         let acks = Acks::new(read, checkpoint, claim);
-        let subscription = Subscription::new(batches, shutdown, handle, acks);
+        let subscription = Subscription::new(batches, shutdown, handle, acks, telemetry::Yields::new(clock));
         Ok((subscription, started))
     }
 

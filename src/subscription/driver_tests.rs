@@ -2393,6 +2393,8 @@ async fn the_pages_of_a_round_have_the_same_beginning() {
 
 #[path = "failover_tests.rs"]
 mod failover_tests;
+#[path = "health_tests.rs"]
+mod health_tests;
 #[path = "key_tests.rs"]
 mod key_tests;
 #[path = "ledger_tests.rs"]

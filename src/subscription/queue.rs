@@ -287,8 +287,7 @@ impl Queue {
     }
 
     /// Bytes that wait.
-    #[cfg(test)]
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 

@@ -164,6 +164,16 @@ impl Recovery {
         self.polls && !self.plan.is_well()
     }
 
+    /// Whether the latest query of a source failed.
+    pub(super) fn does_source_fail(&self) -> bool {
+        !self.plan.is_well()
+    }
+
+    /// Since when events may be missing in the gap that is being filled.
+    pub(super) fn unfilled_since(&self) -> Option<SystemTime> {
+        self.since.filter(|_| self.is_filling())
+    }
+
     /// The user asks for events now: without push, the sources are polled.
     pub(super) fn poll_now(&mut self, now: Instant) {
         if self.polls {

@@ -25,6 +25,10 @@ pub(super) struct Facts<'a> {
     pub(super) is_polling: bool,
     /// Whether nothing is pushed and a source fails: the sources show the health of a polled subscription.
     pub(super) is_poll_failing: bool,
+    /// Whether a source's latest query failed.
+    pub(super) does_source_fail: bool,
+    /// Since when events may be missing, while that is open.
+    pub(super) missing_since: Option<SystemTime>,
     /// Whether no orphan is being deleted.
     pub(super) is_settled: bool,
     /// Whether nothing of it remains at the service.
@@ -64,12 +68,16 @@ impl Report {
         if phase == Phase::Live && published.phase != Phase::Live {
             self.failures.recovered();
         }
+        let is_polling = facts.is_polling && !has_ended;
         let new = Status {
             phase,
+            since: if phase == published.phase { published.since } else { Some(wall) },
             subscription_id: facts.id.cloned(),
             transport: facts.transport,
             expires_at: self.expires_at(now, wall, facts.expires_at),
-            is_polling: facts.is_polling && !has_ended,
+            is_polling,
+            is_poll_failing: is_polling && facts.does_source_fail,
+            missing_since: facts.missing_since.filter(|_| !has_ended),
             failed_attempts: facts.failed_attempts,
             waiting: self.waiting(now, wall, phase, facts),
             last_error: self.failures.last().cloned(),
@@ -128,7 +136,8 @@ fn differs(new: &Status, published: &Status) -> bool {
         (Some(_), None) | (None, Some(_)) => false,
     };
     let rest = |it: &Status| {
-        (it.phase, it.transport, it.expires_at, it.is_polling, it.failed_attempts, it.waiting, it.deleted)
+        let polls = (it.is_polling, it.is_poll_failing);
+        (it.phase, it.transport, it.expires_at, polls, it.missing_since, it.failed_attempts, it.waiting, it.deleted)
     };
     !same_error || new.subscription_id != published.subscription_id || rest(new) != rest(published)
 }
@@ -164,6 +173,8 @@ mod tests {
             failed_attempts: 0,
             is_polling: false,
             is_poll_failing: false,
+            does_source_fail: false,
+            missing_since: None,
             is_settled: true,
             is_deleted: false,
             call_waits: None,
@@ -183,6 +194,8 @@ mod tests {
             ("expires_at", Facts { expires_at: Some(now.into_std()), ..base }),
             ("failed_attempts", Facts { failed_attempts: 1, ..base }),
             ("is_polling", Facts { is_polling: true, ..base }),
+            ("is_poll_failing", Facts { is_polling: true, does_source_fail: true, ..base }),
+            ("missing_since", Facts { missing_since: Some(WALL), ..base }),
             ("waiting", Facts { call_waits: wait, ..base }),
         ] {
             let (mut report, mut status) = (report(), Status::starting(TransportKind::PubNub));
@@ -194,6 +207,23 @@ mod tests {
             };
             assert!(update(base, &mut status) && !update(base, &mut status));
             assert!(update(facts, &mut status) && !update(facts, &mut status), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_phase_is_shown_with_its_beginning() {
+        let (mut report, now) = (report(), Instant::now());
+        let mut status = Status::starting(TransportKind::PubNub);
+        for (after, phase, failed_attempts, since) in [
+            (1, machine::Phase::Live, 0, 1),
+            (5, machine::Phase::Live, 1, 1),
+            (8, machine::Phase::Reconnecting, 1, 8),
+            (9, machine::Phase::Reconnecting, 2, 8),
+            (20, machine::Phase::Live, 0, 20),
+        ] {
+            let facts = Facts { failed_attempts, ..in_phase(phase) };
+            status = report.update(now, WALL + secs(after), facts, &status).unwrap();
+            assert_eq!(status.since, Some(WALL + secs(since)), "{after}");
         }
     }
 

@@ -57,6 +57,7 @@ pub struct Subscription {
     yielded: (u64, u32),
     /// Wakes the reader when a delivery is to come again.
     again: Option<Pin<Box<Sleep>>>,
+    yields: telemetry::Yields,
     /// The span of the delivery that the reader works with.
     delivery: Span,
 }
@@ -123,6 +124,7 @@ impl Subscription {
         shutdown: watch::Sender<Option<Shutdown>>,
         handle: SubscriptionHandle,
         acks: Acks,
+        yields: telemetry::Yields,
     ) -> Self {
         let handle = handle.with_keeper(Arc::downgrade(&acks.keeper), acks.ask.is_some());
         Self {
@@ -135,6 +137,7 @@ impl Subscription {
             ended: Ended::No,
             yielded: (0, 0),
             again: None,
+            yields,
             delivery: Span::none(),
         }
     }
@@ -271,6 +274,7 @@ impl Subscription {
                 });
                 self.yielded = (self.acks.keeper.read(Acknowledged::last), 1);
                 self.delivery = telemetry::delivery(&delivery);
+                self.yields.yielded(&delivery);
                 Some(Ok(delivery))
             }
             StreamItem::Step(step) => {
@@ -339,12 +343,16 @@ impl Stream for Subscription {
         while this.ended == Ended::No {
             let at_end = matches!(this.batch.front(), Some(StreamItem::End(_)));
             if let Some(delivery) = this.come_again(cx, at_end) {
+                this.delivery = telemetry::delivery(&delivery);
                 return Poll::Ready(Some(Ok(delivery)));
             }
             let Some(item) = this.batch.pop_front() else {
                 let Some((batch, counted)) = std::task::ready!(this.batches.poll_recv(cx)) else {
                     return Poll::Ready(match this.come_again(cx, true) {
-                        Some(delivery) => Some(Ok(delivery)),
+                        Some(delivery) => {
+                            this.delivery = telemetry::delivery(&delivery);
+                            Some(Ok(delivery))
+                        }
                         None => this.ended_quietly(),
                     });
                 };

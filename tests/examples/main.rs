@@ -178,7 +178,7 @@ const POSTS: &str = "/team-messaging/v1/posts";
 // --- all examples ------------------------------------------------------------
 
 /// Every example, with arguments that it cannot accept.
-const EXAMPLES: [(&str, &[&str]); 11] = [
+const EXAMPLES: [(&str, &[&str]); 12] = [
     ("agent_desktop", &["now"]),
     ("agent_quickstart", &["--transport", "websocket"]),
     ("digital_crawler", &[]),
@@ -188,6 +188,7 @@ const EXAMPLES: [(&str, &[&str]); 11] = [
     ("listen", &["--filter", "x"]),
     ("message_bot", &["--transport"]),
     ("message_page", &["--port", "70000"]),
+    ("prometheus", &["--outage", "soon"]),
     ("quickstart", &["-x"]),
     ("sandbox", &["--jwt", "x"]),
 ];
@@ -373,6 +374,48 @@ async fn message_page_shows_messages_as_text_and_its_health() {
     let (status, lines, errors) = page.end().await;
     assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
     assert!(sandbox.subscriptions().is_empty());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn prometheus_shows_an_outage_in_its_metrics_and_its_readiness_but_not_in_its_liveness() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut app = Running::start("prometheus", &["--port", "0"], Some(&sandbox)).await;
+    let metrics = app.starts_with("metrics ").await.split_whitespace().last().unwrap().to_owned();
+    let url = metrics.strip_suffix("/metrics").unwrap().to_owned();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let get = async |path: &str| {
+        let answer = http.get(format!("{url}{path}")).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let until = async |path: &str, reached: &dyn Fn(u16, &str) -> bool| {
+        let seen = async {
+            loop {
+                let (status, text) = get(path).await;
+                if reached(status, &text) {
+                    break text;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("waited for {path}"))
+    };
+    until("/health/ready", &|status, _| status == 200).await;
+    sandbox.trigger(&Fixture::inbound_sms("+16505550100", "hello"));
+    let counted = |text: &str, line: &str| text.lines().any(|it| it == line);
+    until("/metrics", &|_, text| counted(text, r#"ringcentral_events_total{origin="push"} 1"#)).await;
+    sandbox.faults().inject(Operation::Upgrade, Fault::status(503).until_cleared());
+    sandbox.stop_service(Service::Gateway).await;
+    let body = until("/health/ready", &|status, _| status == 503).await;
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["reason"], "reconnecting");
+    assert_eq!(get("/health/live").await.0, 200, "a restart would not help");
+    until("/metrics", &|_, text| counted(text, r#"ringcentral_reconnects_total{transport="WebSocket"} 1"#)).await;
+    sandbox.start_service(Service::Gateway).await;
+    sandbox.faults().clear_all();
+    until("/health/ready", &|status, _| status == 200).await;
+    app.terminate().await;
+    let (status, lines, errors) = app.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ mod first_steps;
 mod flood;
 #[cfg(all(feature = "pubnub", feature = "websocket"))]
 mod lossless;
+#[cfg(all(feature = "metrics", feature = "websocket"))]
+mod metrics;
 #[cfg(feature = "websocket")]
 mod own_network;
 #[cfg(any(feature = "pubnub", feature = "websocket"))]
@@ -56,5 +58,8 @@ mod support {
     #[cfg(feature = "pubnub")]
     pub(crate) mod pubnub;
     pub(crate) mod raw;
+    #[cfg(feature = "metrics")]
+    #[path = "../../examples/support/recorder.rs"]
+    pub(crate) mod recorder;
     pub(crate) mod subscribing;
 }

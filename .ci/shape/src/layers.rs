@@ -38,7 +38,7 @@ pub const LAYERS: &[Layer] = &[
     ),
     layer(
         "What the reader gets: deliveries, typed events, status",
-        &["delivery", "status", "policy", "event", "codec", "dedup", "service_clock", "stored", "telemetry"],
+        &["delivery", "status", "policy", "event", "codec", "dedup", "service_clock", "stored", "telemetry", "health"],
     ),
     layer("One HTTP caller: deadlines, retries, rate groups", &["http", "system"]),
     layer("Logins and tokens", &["auth"]),

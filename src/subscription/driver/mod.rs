@@ -33,6 +33,8 @@ use super::setup::Setup;
 use crate::batches::Sender;
 use crate::error::Result;
 use crate::guard;
+use crate::status::Status;
+use crate::telemetry;
 use crate::transport::{Link, LinkEvent};
 
 pub(super) struct Driver {
@@ -47,6 +49,7 @@ pub(super) struct Driver {
     links: Links<Box<dyn Link>, AbortOnDrop>,
     calls: Calls,
     report: Report,
+    meter: telemetry::Lifecycle,
 }
 
 /// What woke the driver.
@@ -93,6 +96,7 @@ impl Driver {
             links: Links::new(),
             calls: Calls::new(),
             report: Report::new(Ending::new(setup.ending, now + setup.settings.start_within)),
+            meter: telemetry::Lifecycle::new(&Status::starting(setup.transport.kind())),
             setup,
         }
     }

@@ -51,6 +51,7 @@ impl Driver {
         if !batch.is_empty() {
             out.send(batch, bytes);
         }
+        self.meter.queued(self.intake.queue().bytes());
         let is_live = self.machine.phase() == machine::Phase::Live;
         self.routes.observe(Instant::now(), is_live, self.intake.queue().is_empty());
         if out.is_closed() { Err(()) } else { Ok(()) }
@@ -119,6 +120,7 @@ impl Driver {
             self.intake.admit(opened, owned.as_ref(), is_copy, can_ask, now)
         else {
             tracing::trace!(subscription = self.id_for_log(), "a repetition");
+            self.meter.duplicate();
             return None;
         };
         self.recovery.plan.delivered(now.into_std(), subjects);
@@ -275,6 +277,8 @@ impl Driver {
             failed_attempts: self.machine.failed_attempts(),
             is_polling: self.recovery.plan.is_polling(now.into_std()),
             is_poll_failing: self.recovery.is_poll_failing(),
+            does_source_fail: self.recovery.does_source_fail(),
+            missing_since: self.active.ledger.open_since().into_iter().chain(self.recovery.unfilled_since()).min(),
             is_settled: self.cleanup.is_settled(now),
             is_deleted: self.machine.is_deleted() && self.cleanup.is_clean(now),
             call_waits: self.calls.longest_wait(),
@@ -291,6 +295,7 @@ impl Driver {
                     "waiting before the next try"
                 );
             }
+            self.meter.changed(&new);
             *status = new;
             true
         });

@@ -33,6 +33,9 @@ impl Driver {
                          it expires"
                     );
                 }
+                if self.machine.is_renewal(op) {
+                    self.meter.renewed(result.as_ref().as_ref().err());
+                }
                 let takes_over = self.routes.answered(op);
                 match *result {
                     Ok(info) => self.leased(op, takes_over, asked.as_sent(&info), info),

@@ -529,6 +529,11 @@ impl Machine {
         self.stage != Stage::Finished && matches!(self.lease, Lease::Renewing { .. })
     }
 
+    /// Whether this is the renewal in flight.
+    pub(super) fn is_renewal(&self, op: Op) -> bool {
+        matches!(self.lease, Lease::Renewing { op: current, what: LeaseOp::Renew, .. } if current == op)
+    }
+
     /// When the lease ends that is being audited.
     pub(super) fn audited_lease_ends_at(&self) -> Option<Instant> {
         match self.lease {
