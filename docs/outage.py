@@ -128,8 +128,8 @@ def draw(samples):
     first, last = samples[0][2], samples[-1][2]
     count = lambda name: int(total(last, name) - total(first, name))
     title = (
-        f"An outage: {count('ringcentral_events_total')} events delivered, {count('ringcentral_duplicates_total')} duplicates dropped, "
-        f"{count('ringcentral_gaps_opened_total')} gaps opened, {count('ringcentral_gaps_closed_total')} closed"
+        f"Events delivered: {count('ringcentral_events_total')}, duplicates dropped: {count('ringcentral_duplicates_total')}, "
+        f"gaps opened: {count('ringcentral_gaps_opened_total')}, closed: {count('ringcentral_gaps_closed_total')}"
     )
     text(LEFT, 28, title, 15, weight="bold")
     body = "\n".join(out)
