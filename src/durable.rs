@@ -267,7 +267,7 @@ pub(crate) fn check_private(_found: &Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// The file at `path`, checked; `None` where there is none.
+/// The file at `path`, checked; `None` if it does not exist.
 pub(crate) fn check_path(path: &Path) -> io::Result<Option<Metadata>> {
     match std::fs::symlink_metadata(path) {
         Ok(found) => check_regular(&found).map(|()| Some(found)),

@@ -25,7 +25,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 pub struct Secret(Zeroizing<Box<str>>);
 
 impl Secret {
-    /// Wraps `text`, which is moved to memory of its own: its former place is overwritten.
+    /// Copies `text` to separate memory, and overwrites the former place.
     pub fn new(text: impl Into<String>) -> Self {
         let text = Zeroizing::new(text.into());
         Self::from(text.as_str())

@@ -40,7 +40,7 @@
 //! | `ringcentral_gaps_closed_total` | counter | `complete` (`true`, `false`) | `Resumed` that the stream yielded, each of which ends all gaps before it |
 //! | `ringcentral_reconnects_total` | counter | `transport` | how often a link was lost and the subscription held |
 //! | `ringcentral_recreations_total` | counter | `transport` | how often the subscription was lost and created anew |
-//! | `ringcentral_renewals_total` | counter | `transport`, `outcome` (`ok`, or the kind of the error) | renewals of the lease. Over WebSocket the session is kept alive instead, and these are audits |
+//! | `ringcentral_renewals_total` | counter | `transport`, `outcome` (`ok`, or the kind of the error) | renewals of the lease. Over WebSocket heartbeats prolong the session, and these are audits |
 //! | `ringcentral_subscriptions` | gauge | `transport`, `phase` | subscriptions in each phase |
 //! | `ringcentral_gap_open` | gauge | | subscriptions that are lost, or whose gap is being filled |
 //! | `ringcentral_polling` | gauge | | subscriptions for which catch-up sources are polled in place of push |
