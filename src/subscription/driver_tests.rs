@@ -842,6 +842,7 @@ async fn found_6_3_a_pause_between_tries_is_in_the_status_with_its_reason() {
     let lines = warnings.lines();
     assert!(lines.len() == 1 && lines[0].contains("waiting before the next try"), "{lines:?}");
     assert!(lines[0].contains("retry_after") && lines[0].contains("seconds=40"), "{lines:?}");
+    assert!(lines[0].contains("temporarily unavailable (HTTP 503) [service]"), "{lines:?}");
 
     // Short pauses are not told.
     let world = World::new();

@@ -292,6 +292,7 @@ impl Driver {
                     seconds = wait.until.duration_since(wall).unwrap_or_default().as_secs(),
                     phase = new.phase.as_str(),
                     subscription = facts.id.map(SubscriptionId::as_str),
+                    error = new.last_error.as_ref().map(tracing::field::debug),
                     "waiting before the next try"
                 );
             }
