@@ -49,12 +49,7 @@ pub(crate) mod uri;
 
 /// What [`event_body`](crate::event_body) expands to.
 #[doc(hidden)]
-pub mod __private {
-    pub use serde;
-    pub use serde_json::value::RawValue;
-
-    pub use super::lenient::{Body, Lenient, Slot, deserialize, object};
-}
+pub mod __private;
 
 pub use account::{
     ChangeType, CompanyDirectory, ContactCenterNumber, ContactCenterPhoneNumber, ContactCenterProvider, CustomField,

@@ -1,13 +1,8 @@
 //! Classifies responses, in one place.
 
-use std::time::Duration;
-
 use super::codes::{
     GONE, PERMISSION, PROTOCOL, RATE_LIMITED, REJECTED, SERVICE, TIMEOUT, TOKEN_GONE, Verdict, verdict,
 };
-
-/// How long to wait for an extension that is not ready (RingCentral's bot framework: 10 s).
-pub(crate) const NOT_READY_PAUSE: Duration = Duration::from_secs(10);
 
 /// The kind and disposition of a failure, from its HTTP status and error code. Total: every pair
 /// has a verdict, and the message text is ignored.

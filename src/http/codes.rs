@@ -2,7 +2,12 @@
 //!
 //! One table, from which requests are classified, errors get their advice, and `docs/errors.md` is written.
 
+use std::time::Duration;
+
 use crate::error::{Disposition, ErrorKind};
+
+/// How long to wait for an extension that is not ready (RingCentral's bot framework: 10 s).
+pub(crate) const NOT_READY_PAUSE: Duration = Duration::from_secs(10);
 
 pub(super) type Verdict = (ErrorKind, Disposition);
 
@@ -15,8 +20,7 @@ pub(super) const TOKEN_GONE: Verdict = (ErrorKind::Auth, Disposition::Refresh);
 pub(super) const AUTH: Verdict = (ErrorKind::Auth, Disposition::Fatal);
 pub(super) const PERMISSION: Verdict = (ErrorKind::Permission, Disposition::Fatal);
 /// A permission that a newly installed bot has not received yet.
-pub(super) const NOT_READY: Verdict =
-    (ErrorKind::Permission, Disposition::Retry { after: Some(super::classify::NOT_READY_PAUSE) });
+pub(super) const NOT_READY: Verdict = (ErrorKind::Permission, Disposition::Retry { after: Some(NOT_READY_PAUSE) });
 pub(super) const TRANSPORT: Verdict = (ErrorKind::TransportRefused, Disposition::Fatal);
 pub(super) const LIMIT: Verdict = (ErrorKind::SubscriptionLimit, Disposition::Prune);
 pub(super) const GONE: Verdict = (ErrorKind::NotFound, Disposition::Recreate);

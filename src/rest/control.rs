@@ -13,7 +13,7 @@ use super::response::Response;
 use crate::control::reading::lenient_seconds;
 use crate::control::{ControlPlane, CreateSubscription, Deletion, SocketToken, SubscriptionInfo};
 use crate::error::{Disposition, Error, ErrorKind, Result};
-use crate::http::classify::NOT_READY_PAUSE;
+use crate::http::codes::NOT_READY_PAUSE;
 use crate::http::envelope::json_error;
 use crate::http::{RateBudget, segment};
 use crate::ids::SubscriptionId;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::StateChange;
+use super::change::StateChange;
 use crate::calls::session::{Arrived, Ended, Tracked};
 use crate::catch_up::SyncToken;
 use crate::error::{Disposition, Error, ErrorKind};

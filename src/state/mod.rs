@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod change;
 mod core;
 mod read;
 
@@ -38,30 +39,13 @@ use std::pin::Pin;
 
 use tokio::time::{Instant, sleep_until};
 
+pub use self::change::StateChange;
 use self::core::{Answer, State, Step};
 use crate::delivery::Delivery;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventFilter, Notification, Presence, TelephonySession, TelephonySessionId};
 use crate::ids::ExtensionId;
 use crate::rest::Client;
-
-/// A change of a [`StateView`].
-///
-/// Changes of one call or extension that were not read yet are one change: ask the view for the present state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum StateChange {
-    /// A call began or changed.
-    Call(TelephonySessionId),
-    /// A call ended, or is no longer there.
-    CallEnded(TelephonySessionId),
-    /// The presence of an extension became known or changed.
-    Presence(ExtensionId),
-    /// The lists were read and no event is missing since: the view is the present state.
-    Current,
-    /// Events are missing, or may be: the view may be outdated until [`Current`](Self::Current).
-    Stale,
-}
 
 /// The present calls and presence of what a subscription covers.
 ///

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::Moment;
+use super::form::Moment;
 use crate::delivery::Delivery;
 use crate::event::{DedupKey, Notification};
 

@@ -8,7 +8,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::{Moment, Nanos, VERSION, check, check_version, required, shown, through};
+use super::form::{Moment, Nanos, VERSION, check, check_version, required, shown, through};
 use crate::delivery::{
     Certainty, Changes, Delivery, DisabledFilter, Gap, GapCause, OpenReason, Recreated, Resumed, Undecodable,
     Unrecovered,

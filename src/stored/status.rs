@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Moment, VERSION, check, through};
+use super::form::{Moment, VERSION, check, through};
 use crate::error::{Disposition, Error, ErrorKind};
 use crate::ids::SubscriptionId;
 use crate::kind::TransportKind;

@@ -1,0 +1,6 @@
+//! What the code of [`event_body!`](crate::event_body) names.
+
+pub use serde;
+pub use serde_json::value::RawValue;
+
+pub use super::lenient::{Body, Lenient, Slot, deserialize, object};
