@@ -191,7 +191,7 @@ pub use secret::Secret;
 pub use status::{Phase, Status, StatusWatch, Wait};
 pub use subscription::{
     AckMode, Checkpoint, Closed, FileCheckpoint, MemoryCheckpoint, Notifications, OnDrop, ResumeToken, ShutdownHandle,
-    Subscription, SubscriptionBuilder, SubscriptionHandle,
+    Subscription, SubscriptionBuilder, SubscriptionHandle, SubscriptionReader,
 };
 #[cfg(feature = "redb")]
 pub use subscription::{RedbCheckpoint, RedbCheckpoints};

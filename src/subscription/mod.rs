@@ -16,6 +16,7 @@ mod failover;
 mod failures;
 #[cfg(test)]
 mod fakes;
+mod fan_out;
 mod filters;
 mod handle;
 mod handled;
@@ -51,6 +52,7 @@ use std::sync::Arc;
 
 pub use builder::{OnDrop, SubscriptionBuilder};
 pub use checkpoint::{AckMode, Checkpoint, FileCheckpoint, MemoryCheckpoint};
+pub use fan_out::SubscriptionReader;
 pub use handle::{ShutdownHandle, SubscriptionHandle};
 #[cfg(feature = "redb")]
 pub use redb_checkpoint::{RedbCheckpoint, RedbCheckpoints};

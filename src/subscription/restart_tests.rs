@@ -359,6 +359,102 @@ async fn handlers_finish_before_the_end_of_the_stream_is_reported() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_reader_gets_everything_and_a_slow_one_alone_loses_what_does_not_fit() {
+    let world = World::new();
+    let subscription = world.start().await;
+    world.up(&subscription, 1).await;
+    let shutdown = subscription.shutdown_handle();
+    let [mut fast, mut slow] = subscription.fan_out::<2>(3000);
+    // A burst would fill the queue of the fast one too.
+    let (mut log, mut chance) = (Log(0), fastrand::Rng::with_seed(1));
+    for n in 0..20 {
+        log.0 += 1;
+        log.deliver(&world, 1, &mut chance, 20);
+        assert_eq!(number_of(&fast.next().await.unwrap().unwrap()), n);
+    }
+    shutdown.drain();
+    assert!(fast.next().await.is_none());
+    let (mut events, mut lost, mut open) = (Vec::new(), None, false);
+    while let Some(delivery) = slow.next().await {
+        match delivery.unwrap() {
+            Delivery::Gap(gap) => {
+                assert_eq!(
+                    (&gap.cause, gap.certainty, gap.filters.len()),
+                    (&GapCause::Overflow, Certainty::Certain, 3)
+                );
+                (lost, open) = (gap.lost, true);
+            }
+            Delivery::Resumed(resumed) => {
+                assert!(open && !resumed.complete && resumed.unrecovered.len() == 3);
+                open = false;
+            }
+            delivery => events.push(number_of(&delivery)),
+        }
+    }
+    assert!(!open && !events.is_empty() && events.len() < 20);
+    assert_eq!(events, (0..events.len() as u64).collect::<Vec<_>>());
+    assert_eq!(lost, Some(20 - events.len() as u64));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_repeats_what_some_reader_had_not_finished() {
+    let (world, store) = (World::new(), MemoryCheckpoint::new());
+    let subscription = keeping(&world, &store, AckMode::OnNext).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    let (log, mut chance) = (Log(6), fastrand::Rng::with_seed(1));
+    log.deliver(&world, 1, &mut chance, 2);
+    let [mut one, mut other] = subscription.fan_out::<2>(1 << 20);
+    for n in 0..6 {
+        assert_eq!(number_of(&one.next().await.unwrap().unwrap()), n);
+    }
+    for n in 0..3 {
+        assert_eq!(number_of(&other.next().await.unwrap().unwrap()), n);
+    }
+    // Both have finished 0 and 1; the other one works with 2.
+    sleep(secs(2)).await;
+    let stored = MemoryCheckpoint::new();
+    stored.save(&store.load().await.unwrap().unwrap()).await.unwrap();
+    drop((one, other));
+    settle().await;
+    let mut subscription = keeping(&world, &stored, AckMode::OnNext).start().await.unwrap();
+    world.up(&subscription, 2).await;
+    log.deliver(&world, 2, &mut chance, 2);
+    for n in 2..6 {
+        assert_eq!(next_uuid(&mut subscription).await, n);
+    }
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+    crash(subscription).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_panics_leaves_its_deliveries_for_a_restart_and_the_last_one_ends_the_subscription() {
+    let (world, store) = (World::new(), MemoryCheckpoint::new());
+    let subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    let status = subscription.status();
+    let (log, mut chance) = (Log(4), fastrand::Rng::with_seed(1));
+    log.deliver(&world, 1, &mut chance, 4);
+    let [mut one] = subscription.fan_out::<1>(1 << 20);
+    let panicked = tokio::spawn(async move {
+        one.next().await.unwrap().unwrap();
+        one.next().await.unwrap().unwrap();
+        // What is finished is saved within a second.
+        sleep(secs(2)).await;
+        panic!("a user's panic");
+    });
+    assert!(panicked.await.unwrap_err().is_panic());
+    let mut watched = status.clone();
+    watched.wait_for(|status| status.phase == Phase::Closed).await;
+    sleep(secs(2)).await;
+    let mut subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
+    world.up(&subscription, 2).await;
+    log.deliver(&world, 2, &mut chance, 4);
+    assert_eq!(next_uuid(&mut subscription).await, 1, "the first one was finished");
+    crash(subscription).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unprocessed_gap_is_reported_again() {
     let (world, store) = (World::new(), MemoryCheckpoint::new());
     let mut subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
