@@ -356,7 +356,13 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_is_0_to_60_whole_seconds() {
+    fn without_a_runtime_a_session_is_refused() {
+        let error = builder().resume(AgentCursor::new("S0".into())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+    }
+
+    #[tokio::test]
+    async fn a_poll_is_0_to_60_whole_seconds() {
         let resume = |timeout| builder().poll_timeout(timeout).resume(AgentCursor::new("S0".into()));
         for seconds in [0, 1, 60] {
             assert!(resume(Duration::from_secs(seconds)).is_ok(), "{seconds}");

@@ -131,6 +131,7 @@ impl CompletedCalls {
                 Step::Wait(None) => return None,
                 Step::Wait(Some(until)) => match &mut self.flight {
                     Some(flight) => tokio::select! {
+                        biased;
                         answer = flight => {
                             self.flight = None;
                             self.joiner.answered(answer, Instant::now());
