@@ -163,11 +163,12 @@ impl ServiceClock {
         self.skew.sample(read, offset);
     }
 
-    /// The time on an event, by this clock.
+    /// The time on an event, by this clock. A sender's clock that is ahead may be so by a second more than it showed, since
+    /// a `Date` is exact to the second: then the earliest.
     pub(crate) fn comparable(&self, sent: SystemTime) -> SystemTime {
         let offset = self.skew.offset();
         let by = Duration::from_millis(offset.unsigned_abs());
-        if offset > 0 { sub(sent, by) } else { add(sent, by) }
+        if offset > 0 { sub(sent, by + ORDER_SLACK) } else { add(sent, by) }
     }
 
     /// A span of this clock, as wide as the clocks of the hosts that send events make it: a

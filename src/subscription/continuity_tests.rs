@@ -700,6 +700,22 @@ fn a_replay_is_counted_by_the_clock_of_its_own_host() {
     }
 }
 
+/// The offset of a host was seen while the service's clock was known to a second, and is known better now.
+#[test]
+fn a_replay_is_counted_though_its_hosts_clock_was_known_less_exactly() {
+    let mut world = World::new();
+    for live in [90_000, 100_000] {
+        world.prove(live, |_| Proof::Event { sent: at(live + 5_000) });
+    }
+    let read = world.instant(100_999);
+    world.ledger.learn_date(read, read, at(100_000));
+    world.ledger.continued(world.instant(112_000), world.instant(111_900), true, 20, true);
+    let gaps: Vec<_> = (0..20)
+        .filter_map(|n| world.ledger.counted(world.instant(112_010 + n), Some(at(106_000 + n * 300 + 5_000)), true))
+        .collect();
+    assert_eq!(gaps.len(), 1);
+}
+
 /// websocket-and-webhooks W19: replayed and live events may come mixed.
 #[test]
 fn a_replay_that_is_mixed_with_live_events_is_counted_to_its_end() {
