@@ -126,18 +126,6 @@ struct Back {
     /// The most to request, if more would make an answer too large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     most: Option<usize>,
-    /// Whether an incremental sync found the changes in it.
-    #[serde(default)]
-    changes: bool,
-}
-
-/// The position behind a part of the past that is to be read.
-struct Past {
-    position: MessagePosition,
-    /// By how much the service's clock is ahead, in milliseconds.
-    skew: i64,
-    /// Whether the changes in that part are known already.
-    changes: bool,
 }
 
 type Step = round::Step<MessagePosition>;
@@ -189,7 +177,7 @@ impl Keyed for MessageSync {
     }
 
     async fn first(&self, ask: Ask<'_>) -> Result<MessagePosition> {
-        Ok(self.start(ask).await?.position)
+        Ok(self.start(ask).await?.0)
     }
 
     async fn step(&self, ask: Ask<'_>, held: Option<MessagePosition>) -> Result<Step> {
@@ -224,23 +212,19 @@ impl MessageSync {
             None => Vec::new(),
         };
         let found = self.read(ask, &answer, window)?;
+        // By the service's own clock: this machine's may have been set since.
+        let is_late = window.changed.is_some_and(|since| held.time.saturating_sub(2 * OVERLAP) > since);
+        if !answer.is_whole || is_late && !held.has_read(ask.since) {
+            // The omitted messages may be found by their time.
+            tracing::debug!(is_late, "the sync is incomplete: full sync");
+            let mut step = self.full(Ask { made: None, ..ask }, Some(held)).await?;
+            step.found.splice(0..0, found);
+            return Ok(step);
+        }
         // Without a new position the next sync starts from the same one.
         let token = answer.sync_info.sync_token.take();
         let (token, time) = token.map_or_else(|| (held.token.clone(), held.time), |token| (token, time));
         let position = MessagePosition { token, time, types: types(ask.filters), back: None, read_since: ask.since };
-        // By the service's own clock: this machine's may have been set since.
-        let reaches = |back: u64| window.changed.is_none_or(|since| held.time.saturating_sub(back) <= since);
-        // That a sync reaches back before its position is documented, and not relied on for messages that arrived.
-        let is_late = !reaches(OVERLAP) && !held.has_read(ask.since);
-        if !answer.is_whole || is_late {
-            // The omitted messages may be found by their time.
-            tracing::debug!(is_late, "the sync is incomplete: full sync");
-            let changes = answer.is_whole && reaches(2 * OVERLAP);
-            let past = Past { position, skew, changes };
-            let mut step = self.past(Ask { made: None, ..ask }, Some(held), past).await?;
-            step.found.splice(0..0, found);
-            return Ok(Step { open: [open, step.open].concat(), ..step });
-        }
         Ok(Step { found, position, open })
     }
 
@@ -289,13 +273,7 @@ impl MessageSync {
 
     /// Starts a full sync, and reads the messages that were created since then.
     async fn full(&self, ask: Ask<'_>, held: Option<&MessagePosition>) -> Result<Step> {
-        let past = self.start(ask).await?;
-        self.past(ask, held, past).await
-    }
-
-    /// Reads the messages that were created since the gap began, or since the position.
-    async fn past(&self, ask: Ask<'_>, held: Option<&MessagePosition>, past: Past) -> Result<Step> {
-        let Past { mut position, skew, changes } = past;
+        let (mut position, skew) = self.start(ask).await?;
         let from = match (ask.since, held) {
             // Messages before the last start were read after it. So a service that accepts no position at all does not
             // cause a busy loop.
@@ -312,18 +290,18 @@ impl MessageSync {
         };
         let Some(from) = from else { return Ok(Step { found: Vec::new(), position, open: Vec::new() }) };
         position.read_since = Some(ask.since.unwrap_or(0));
-        self.page(ask, position, Back { from, to: None, count: 0, most: None, changes }).await
+        self.page(ask, position, Back { from, to: None, count: 0, most: None }).await
     }
 
-    /// A position from now on.
-    async fn start(&self, ask: Ask<'_>) -> Result<Past> {
+    /// A position from now on, and by how much the service's clock is ahead.
+    async fn start(&self, ask: Ask<'_>) -> Result<(MessagePosition, i64)> {
         let from =
             time::millis(self.clock.wall()).saturating_sub(u64::try_from(self.reach.as_millis()).unwrap_or(u64::MAX));
         let answer = self.ask(ask.path, &frame(ask, from, None, 1)).await?;
         let (time, skew) = answer.sync_info.clocks(&self.clock);
         let token = answer.sync_info.sync_token.unwrap_or_default();
         let position = MessagePosition { token, time, types: types(ask.filters), back: None, read_since: None };
-        Ok(Past { position, skew, changes: false })
+        Ok((position, skew))
     }
 
     /// Reads one page of the past, the newest part of it.
@@ -364,8 +342,7 @@ impl MessageSync {
         open.extend(lost.then_some((Changes::ALL, OpenReason::TooMuch)));
         open.extend((!answer.is_whole).then_some((Changes::ALL, OpenReason::Unread)));
         // It finds messages by their creation only.
-        let changes = ask.since.filter(|_| !back.changes);
-        open.extend(changes.map(|_| (Changes::CHANGED.and(Changes::DELETED), OpenReason::NoPosition)));
+        open.extend(ask.since.map(|_| (Changes::CHANGED.and(Changes::DELETED), OpenReason::NoPosition)));
         if ask.since.is_some() && position.back.is_none() {
             // A full sync omits deleted messages (found 3.3). They are listed behind its last page, so that what is
             // deleted meanwhile is in one of them.
@@ -508,7 +485,7 @@ mod tests {
 
     #[test]
     fn a_full_sync_goes_back_until_all_is_read() {
-        let back = |to, count| Back { from: 100, to, count, most: None, changes: false };
+        let back = |to, count| Back { from: 100, to, count, most: None };
         for (to, oldest, full, exist, want) in [
             (None, Some(500), true, None, Some((Some(501), 0, false))),
             (None, Some(500), false, Some(true), Some((Some(501), 0, false))),

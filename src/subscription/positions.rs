@@ -78,12 +78,10 @@ impl Positions {
     }
 
     /// The newest one from which a sync finds everything since `since`; `overlap`: how far a sync reaches back before
-    /// its position, which is used only if there is no earlier position.
+    /// its position.
     pub(super) fn reaching(&self, since: SystemTime, overlap: Duration) -> Option<&SourcePosition> {
-        // A source that is asked by time needs no position, and its overlap has no end.
-        let Some(overlapping) = since.checked_add(overlap) else { return self.newest() };
-        let by = |by: SystemTime| self.0.iter().rev().find(|position| position.answered_at() <= by);
-        by(since).or_else(|| by(overlapping))
+        let by = since.checked_add(overlap);
+        self.0.iter().rev().find(|position| by.is_none_or(|by| position.answered_at() <= by))
     }
 }
 
@@ -128,11 +126,10 @@ mod tests {
             (4000, 0, Some("3000")),
             (3002, 0, Some("3000")),
             (3001, 0, Some("2000")),
-            (3001, 5, Some("2000")),
+            (3001, 5, Some("3000")),
+            (2996, 5, Some("2000")),
             (1500, 0, Some("1000")),
             (1001, 0, None),
-            (1001, 5, Some("1000")),
-            (996, 5, None),
         ] {
             let found = positions.reaching(at(since), Duration::from_secs(overlap));
             assert_eq!(found.map(|it| it.token.text().expose()), want, "{since} {overlap}");

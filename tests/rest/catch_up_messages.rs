@@ -175,23 +175,6 @@ async fn a_full_sync_lists_deleted_messages_behind_its_last_page() {
     assert_eq!(older_pages_behind_a_list.count(), 0, "{paths:?}");
 }
 
-/// That a sync reaches back 5 s before its position is documented; the promise does not depend on it.
-#[tokio::test]
-async fn a_message_between_the_begin_of_a_gap_and_the_first_position_is_found_without_an_overlap() {
-    for overlap in [0, 5] {
-        let sandbox = free().behavior(|behavior| behavior.account.sync_overlap = Duration::from_secs(overlap));
-        let sandbox = sandbox.start().await.unwrap();
-        let gap = now();
-        sandbox.trigger(&sms("early"));
-        sandbox.advance(Duration::from_secs(1));
-        let filters = [EventFilter::instant_message(), EventFilter::fax()];
-        let mut it = Follower::begin(MessageSync::new(client(&sandbox)), filters).await;
-        assert_eq!(lines(&it.sync(Some(gap)).await), ["sms early"], "{overlap}");
-        assert!(it.complete, "{overlap}: the incremental sync has the changes");
-        assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0], "{overlap}");
-    }
-}
-
 #[tokio::test]
 async fn a_check_during_healthy_push_counts_new_messages_only() {
     let sandbox = free().start().await.unwrap();

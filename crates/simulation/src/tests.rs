@@ -186,9 +186,6 @@ fn seeds_that_broke_a_promise_once_break_none() {
         (Suite::Main, None, 27_467),
         // A renewal whose answer was lost moved the channel, and the close came before any audit.
         (Suite::Main, None, 133_028),
-        // An incremental sync was believed to reach back before its position.
-        (Suite::Main, None, 148_081),
-        (Suite::Main, None, 188_896),
         // A message was deleted between the list of deleted messages and the full sync.
         (Suite::Main, None, 113_967),
         (Suite::Main, None, 136_225),
