@@ -20,16 +20,21 @@ use super::stream::Subscription;
 use crate::delivery::{Certainty, Changes, Delivery, Gap, GapCause, OpenReason, Resumed, Unrecovered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::GapClosure;
+use crate::timestamp::Timestamp;
 
 /// The most filters that a gap of a reader names.
 const FILTERS: usize = 256;
+/// The bytes beyond a queue's limit for gaps and other reports.
+const REPORTS: usize = 1 << 16;
+/// The most gaps without an end that are remembered one by one.
+const OPEN: usize = 16;
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every change is whole before anything can panic.
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is not finished by all readers.
+/// Counts the deliveries that some reader has not finished.
 #[derive(Debug)]
 struct Unfinished {
     count: Mutex<usize>,
@@ -62,43 +67,93 @@ impl Drop for Shared {
     }
 }
 
-/// Events that a reader does not get. Pure.
+/// The deliveries that a reader lost. Pure.
 #[derive(Debug)]
 struct Lost {
-    count: u64,
+    /// How many events, unless a gap is among what it does not get.
+    count: Option<u64>,
     since: SystemTime,
     until: SystemTime,
     filters: BTreeSet<String>,
 }
 
 impl Lost {
-    fn deliveries(self) -> [Delivery; 2] {
-        let open = |filter: &String| Unrecovered {
+    fn at(at: SystemTime) -> Self {
+        Self { count: Some(0), since: at, until: at, filters: BTreeSet::new() }
+    }
+
+    fn add(&mut self, delivery: &Delivery) {
+        let at = time_of(delivery);
+        let filters: Vec<&str> = match delivery {
+            Delivery::Notification(it) => vec![it.event_uri()],
+            Delivery::Gap(gap) => gap.filters.iter().map(String::as_str).collect(),
+            Delivery::Resumed(it) => it.unrecovered.iter().map(|open| open.filter.as_str()).collect(),
+            Delivery::FiltersDisabled(all) => all.iter().map(|it| it.filter.as_str()).collect(),
+            Delivery::Undecodable(_) => Vec::new(),
+        };
+        let is_event = matches!(delivery, Delivery::Notification(_) | Delivery::Undecodable(_));
+        self.count =
+            self.count.filter(|_| !matches!(delivery, Delivery::Gap(_))).map(|count| count + u64::from(is_event));
+        (self.since, self.until) = (self.since.min(at), self.until.max(at));
+        let room = FILTERS.saturating_sub(self.filters.len());
+        self.filters.extend(filters.into_iter().take(room).map(str::to_owned));
+    }
+
+    /// `open`: the gaps of the subscription that have no end yet. The end of this gap ends them too, so they are reported
+    /// again behind it.
+    fn deliveries(mut self, open: &[Gap]) -> Vec<Delivery> {
+        let gap_filters = self.filters.clone();
+        self.filters.extend(open.iter().flat_map(|gap| gap.filters.iter().cloned()));
+        let unproven = |filter: &String| Unrecovered {
             filter: filter.clone(),
             closure: GapClosure::Nothing,
             changes: Changes::ALL,
             reason: OpenReason::NoSource,
         };
-        let unrecovered = self.filters.iter().map(open).collect();
+        let unrecovered = self.filters.iter().map(unproven).collect();
         let gap = Gap {
             cause: GapCause::Overflow,
             certainty: Certainty::Certain,
             since: Some(self.since),
             until: Some(self.until),
-            lost: Some(self.count),
-            filters: self.filters.into_iter().collect(),
+            lost: self.count,
+            filters: gap_filters.into_iter().collect(),
         };
         let resumed = Resumed { complete: false, at: self.until, recreated: None, unrecovered };
-        [Delivery::Gap(gap), Delivery::Resumed(resumed)]
+        let again = open.iter().cloned().map(Delivery::Gap);
+        [Delivery::Gap(gap), Delivery::Resumed(resumed)].into_iter().chain(again).collect()
+    }
+}
+
+/// When the service sent it, or since when events are missing; else when it came.
+fn time_of(delivery: &Delivery) -> SystemTime {
+    match delivery {
+        Delivery::Notification(it) => {
+            it.timestamp().and_then(Timestamp::system_time).unwrap_or_else(|| it.received_at())
+        }
+        Delivery::Gap(gap) => gap.since.or(gap.until).unwrap_or(SystemTime::UNIX_EPOCH),
+        Delivery::Resumed(it) => it.at,
+        Delivery::Undecodable(it) => it.received_at,
+        Delivery::FiltersDisabled(_) => SystemTime::UNIX_EPOCH,
     }
 }
 
 #[derive(Debug)]
 enum Entry {
     Shared(Arc<Shared>, usize),
-    /// A gap of this reader alone, and its end.
-    Own(Delivery),
+    /// A gap of this reader alone, its end, and a gap that is reported again.
+    Own(Delivery, usize),
     End(Error),
+}
+
+/// One gap for two.
+fn join(gap: &mut Gap, other: &Gap) {
+    gap.since = gap.since.min(other.since);
+    gap.until = gap.until.zip(other.until).map(|(one, other)| one.max(other));
+    gap.lost = None;
+    let new: Vec<String> = other.filters.iter().filter(|it| !gap.filters.contains(it)).cloned().collect();
+    let room = FILTERS.saturating_sub(gap.filters.len());
+    gap.filters.extend(new.into_iter().take(room));
 }
 
 /// The queue of a reader. Pure.
@@ -108,6 +163,8 @@ struct Queue {
     bytes: usize,
     limit: usize,
     lost: Option<Lost>,
+    /// The gaps of the subscription that have no end yet.
+    open: Vec<Gap>,
     /// The reader is gone.
     gone: bool,
     /// Nothing more comes.
@@ -120,33 +177,34 @@ impl Queue {
         if self.gone {
             return;
         }
-        let weight = weight(&item.delivery);
-        match &item.delivery {
-            // Only events are dropped, not what reports a loss.
-            Delivery::Notification(it)
-                if !self.entries.is_empty() && self.bytes.saturating_add(weight) > self.limit =>
-            {
-                let at = it.received_at();
-                let lost =
-                    self.lost.get_or_insert_with(|| Lost { count: 0, since: at, until: at, filters: BTreeSet::new() });
-                lost.count += 1;
-                lost.until = at.max(lost.until);
-                if lost.filters.len() < FILTERS {
-                    lost.filters.insert(it.event_uri().to_owned());
-                }
-            }
-            _ => {
-                self.report_lost();
-                self.bytes += weight;
-                self.entries.push_back(Entry::Shared(item.clone(), weight));
-            }
+        let (weight, delivery) = (weight(&item.delivery), &item.delivery);
+        // What reports a loss is dropped last, and its loss is reported with the events'.
+        let is_event = matches!(delivery, Delivery::Notification(_) | Delivery::Undecodable(_));
+        let limit = if is_event { self.limit } else { self.limit.saturating_add(REPORTS) };
+        if !self.entries.is_empty() && self.bytes.saturating_add(weight) > limit {
+            self.lost.get_or_insert_with(|| Lost::at(time_of(delivery))).add(delivery);
+        } else {
+            self.report_lost();
+            self.bytes += weight;
+            self.entries.push_back(Entry::Shared(item.clone(), weight));
+        }
+        match delivery {
+            Delivery::Gap(gap) if self.open.len() < OPEN => self.open.push(gap.clone()),
+            // Too many to be reported one by one: the last stands for all of them.
+            Delivery::Gap(gap) => self.open.iter_mut().last().into_iter().for_each(|last| join(last, gap)),
+            Delivery::Resumed(_) => self.open.clear(),
+            Delivery::Notification(_) | Delivery::Undecodable(_) | Delivery::FiltersDisabled(_) => {}
         }
         self.wake();
     }
 
     fn report_lost(&mut self) {
-        let lost = self.lost.take().into_iter().flat_map(Lost::deliveries);
-        self.entries.extend(lost.map(Entry::Own));
+        let Some(lost) = self.lost.take() else { return };
+        for delivery in lost.deliveries(&self.open) {
+            let weight = weight(&delivery);
+            self.bytes += weight;
+            self.entries.push_back(Entry::Own(delivery, weight));
+        }
     }
 
     fn close(&mut self, error: Option<Error>) {
@@ -161,7 +219,7 @@ impl Queue {
             self.report_lost();
         }
         let entry = self.entries.pop_front()?;
-        if let Entry::Shared(_, weight) = &entry {
+        if let Entry::Shared(_, weight) | Entry::Own(_, weight) = &entry {
             self.bytes -= weight;
         }
         Some(entry)
@@ -178,7 +236,7 @@ impl Queue {
 #[must_use = "a dropped reader gets nothing"]
 pub struct SubscriptionReader {
     queue: Arc<Mutex<Queue>>,
-    /// What the reader works with.
+    /// The delivery that the reader is handling.
     current: Option<Arc<Shared>>,
     ended: bool,
     /// The pump ends when the last one is dropped.
@@ -214,7 +272,7 @@ impl Stream for SubscriptionReader {
         };
         Poll::Ready(match entry {
             Some(Entry::Shared(item, _)) => Some(Ok(this.current.insert(item).delivery.clone())),
-            Some(Entry::Own(delivery)) => Some(Ok(delivery)),
+            Some(Entry::Own(delivery, _)) => Some(Ok(delivery)),
             Some(Entry::End(error)) => {
                 this.ended = true;
                 Some(Err(error))
@@ -265,8 +323,9 @@ impl Subscription {
     /// [`shutdown_handle`](Self::shutdown_handle) before.
     ///
     /// A slow reader delays no other one. Events that do not fit in its queue are lost for that reader alone: it gets a
-    /// [`Gap`] with [`GapCause::Overflow`], their number and their event URIs as filters, and a [`Resumed`] that is not
-    /// complete.
+    /// [`Gap`] with [`GapCause::Overflow`], their number and up to 256 of their event URIs as filters, and a [`Resumed`]
+    /// that is not complete. A gap of the subscription that has no end yet is reported again behind that. Gaps and their
+    /// ends may take 64 KiB more than events; beyond that they become a part of the reader's own gap.
     ///
     /// Acknowledges in the way of [`AckMode::Explicit`](crate::AckMode), in place of what is set: a delivery is
     /// acknowledged when every reader has asked for the next one, or has lost it. After a crash the others come again,
@@ -335,5 +394,120 @@ async fn pump(mut subscription: Subscription, queues: Vec<Arc<Mutex<Queue>>>, mu
             Some(Err(error)) => return ends.with(Some(&error)),
             None => return ends.with(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::event::{Notification, Origin};
+
+    const LIMIT: usize = 4_000;
+
+    fn at(secs: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + secs)
+    }
+
+    fn event(secs: u64) -> Delivery {
+        let text = format!(r#"{{"event":"/x","timestamp":"{}","body":{{}}}}"#, Timestamp::from(at(secs)));
+        // Received by a clock that is far off.
+        let raw = RawValue::from_string(text).unwrap();
+        Delivery::Notification(Box::new(Notification::parse(raw, Origin::Push, SystemTime::UNIX_EPOCH).unwrap()))
+    }
+
+    fn undecodable() -> Delivery {
+        Delivery::Undecodable(crate::delivery::Undecodable {
+            reason: String::new(),
+            raw: "x".repeat(1_000).into(),
+            received_at: at(0),
+        })
+    }
+
+    fn gap(secs: u64) -> Delivery {
+        Delivery::Gap(Gap {
+            cause: GapCause::SubscriptionGone,
+            certainty: Certainty::Certain,
+            since: Some(at(secs)),
+            until: None,
+            lost: None,
+            filters: vec!["/gone".into()],
+        })
+    }
+
+    fn resumed(secs: u64) -> Delivery {
+        Delivery::Resumed(Resumed { complete: true, at: at(secs), recreated: None, unrecovered: Vec::new() })
+    }
+
+    fn push(queue: &mut Queue, delivery: Delivery) {
+        let all = Arc::new(Unfinished { count: Mutex::new(1), keeper: Arc::new(Keeper::new(Acknowledged::default())) });
+        queue.push(&Arc::new(Shared { number: 1, delivery, abandoned: Mutex::new(false), all }));
+    }
+
+    fn all(queue: &mut Queue) -> Vec<Delivery> {
+        std::iter::from_fn(|| queue.pop())
+            .filter_map(|entry| match entry {
+                Entry::Shared(item, _) => Some(item.delivery.clone()),
+                Entry::Own(delivery, _) => Some(delivery),
+                Entry::End(_) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_overflow_has_the_services_times_and_the_number_of_events() {
+        let mut queue = Queue { limit: LIMIT, ..Queue::default() };
+        (0..20).for_each(|n| push(&mut queue, event(n)));
+        let read = all(&mut queue);
+        let fit = read.iter().filter(|it| matches!(it, Delivery::Notification(_))).count() as u64;
+        let [.., Delivery::Gap(gap), Delivery::Resumed(end)] = &read[..] else { panic!("{read:?}") };
+        assert_eq!((gap.since, gap.until, gap.lost), (Some(at(fit)), Some(at(19)), Some(20 - fit)));
+        assert!(!end.complete && end.at == at(19) && end.unrecovered[0].filter == "/x", "{end:?}");
+        assert_eq!(queue.bytes, 0);
+    }
+
+    /// The end of the reader's own gap would end that of the subscription too.
+    #[test]
+    fn a_gap_without_an_end_is_reported_again_behind_the_readers_own() {
+        let mut queue = Queue { limit: LIMIT, ..Queue::default() };
+        push(&mut queue, gap(0));
+        (1..20).for_each(|n| push(&mut queue, event(n)));
+        let read = all(&mut queue);
+        let [.., Delivery::Gap(own), Delivery::Resumed(end), Delivery::Gap(again)] = &read[..] else {
+            panic!("{read:?}")
+        };
+        assert_eq!((&own.cause, &again.cause), (&GapCause::Overflow, &GapCause::SubscriptionGone));
+        let open: Vec<&str> = end.unrecovered.iter().map(|it| it.filter.as_str()).collect();
+        assert_eq!(open, ["/gone", "/x"]);
+        assert_eq!(own.filters, ["/x"]);
+        // Once it has an end, it is over.
+        push(&mut queue, resumed(30));
+        (31..50).for_each(|n| push(&mut queue, event(n)));
+        assert!(matches!(all(&mut queue).last(), Some(Delivery::Resumed(_))));
+    }
+
+    #[test]
+    fn a_queue_that_is_never_read_is_bounded_whatever_comes() {
+        let mut queue = Queue { limit: LIMIT, ..Queue::default() };
+        for n in 0..10_000 {
+            push(&mut queue, event(n));
+            push(&mut queue, undecodable());
+            push(&mut queue, gap(n));
+            if n % 100 == 0 {
+                push(&mut queue, resumed(n));
+            }
+        }
+        assert!(queue.bytes <= LIMIT + REPORTS + 8 * 1024, "{}", queue.bytes);
+        assert!(queue.open.len() <= OPEN);
+        let read = all(&mut queue);
+        let last_gap = read.iter().rev().find_map(|it| match it {
+            Delivery::Gap(gap) if gap.cause == GapCause::Overflow => Some(gap),
+            _ => None,
+        });
+        assert_eq!(last_gap.unwrap().lost, None, "a gap is among what was dropped");
+        assert_eq!(queue.bytes, 0);
     }
 }
