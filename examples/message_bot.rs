@@ -324,7 +324,7 @@ fn text<T: ToString>(field: Option<T>) -> String {
     field.map_or_else(|| "?".into(), |field| field.to_string())
 }
 
-/// What the demonstration has shown, and how long it took.
+/// The results of the demonstration, and its duration.
 #[derive(Default)]
 struct Shown(Vec<(Duration, String)>);
 

@@ -35,7 +35,7 @@ without them the sandbox, an emulator of the service.";
 /// How many messages the page shows.
 const SHOWN: usize = 50;
 
-/// What the page shows.
+/// The content of the page.
 #[derive(Clone)]
 struct Page {
     lines: Arc<Mutex<VecDeque<String>>>,

@@ -22,7 +22,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// # The service's codes
 ///
-/// What [`code`](Self::code) means. A status that concerns the whole service (429, 5xx) and a 401
+/// The meaning of [`code`](Self::code). A status that concerns the whole service (429, 5xx) and a 401
 /// outrank the code: after a 401 the crate gets another token, once.
 ///
 #[doc = include_str!("../docs/errors.md")]
@@ -347,7 +347,7 @@ impl Error {
         self.0.request_id.as_deref()
     }
 
-    /// What a person can do about it, in English, where that is known. [`Display`](fmt::Display) ends with it.
+    /// Advice for a person, in English, for a known code or an unreachable host. [`Display`](fmt::Display) ends with it.
     #[must_use]
     pub fn help(&self) -> Option<&'static str> {
         self.0.help

@@ -1,4 +1,4 @@
-//! What all examples have in common as programs: options, `--help`, exit codes, errors, logs.
+//! Options, `--help`, exit codes, errors and logs of all examples.
 
 #![allow(dead_code, reason = "each example uses its part")]
 

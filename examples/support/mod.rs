@@ -95,7 +95,7 @@ impl Server {
         .build()
     }
 
-    /// The transport of a kind; a webhook is none of these programs.
+    /// The transport of a kind. These programs serve no webhook.
     pub(crate) fn transport(&self, kind: TransportKind) -> Result<Arc<dyn Transport>> {
         Ok(match kind {
             TransportKind::PubNub => Arc::new(self.pubnub()?),

@@ -1,4 +1,4 @@
-//! What is left of secrets in this process's memory after they are dropped. Linux shows a process its own memory.
+//! Copies of secrets in this process's memory after they are dropped. Linux shows a process its own memory.
 
 #![cfg(target_os = "linux")]
 

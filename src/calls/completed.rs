@@ -17,7 +17,7 @@ pub struct CallCompleted {
     pub recordings: Vec<CallRecording>,
     /// The voicemails that it left.
     pub voicemails: Vec<Message>,
-    /// What is missing, and why. Empty for a call of which everything was found.
+    /// The missing parts, each with its reason. Empty if everything was found.
     pub missing: Vec<MissingPart>,
 }
 

@@ -66,7 +66,7 @@ pub(super) enum Answer {
     Session(Vec<Party>),
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug)]
 pub(super) enum Step {
     Deliver(Box<CallCompleted>),
@@ -119,7 +119,7 @@ impl Phase {
     }
 }
 
-/// What is known of an ended call, and what is not.
+/// The known parts of an ended call, and the missing ones.
 #[derive(Debug)]
 struct Joining {
     deadline: Instant,

@@ -1,4 +1,4 @@
-//! What the code of [`event_body!`](crate::event_body) names.
+//! The items that the expansion of [`event_body!`](crate::event_body) uses.
 
 pub use serde;
 pub use serde_json::value::RawValue;

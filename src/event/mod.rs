@@ -47,7 +47,7 @@ mod typed;
 mod unknown;
 pub(crate) mod uri;
 
-/// What [`event_body`](crate::event_body) expands to.
+/// The items that the expansion of [`event_body`](crate::event_body) uses.
 #[doc(hidden)]
 pub mod __private;
 

@@ -39,7 +39,7 @@ pub(super) struct Row {
     words: &'static [&'static str],
     verdict: Verdict,
     cause: &'static str,
-    /// What a person can do. Empty where the crate does all that can be done.
+    /// Advice for a person. Empty if the crate handles the error.
     cure: &'static str,
 }
 
@@ -310,12 +310,12 @@ pub(super) fn verdict(status: Option<u16>, code: &str) -> Option<Verdict> {
     }
 }
 
-/// What a person can do about a code; `None` for an unknown one, and where the crate does all that can be done.
+/// Advice about a code; `None` for an unknown one, and if the crate handles the error.
 pub(super) fn cure(code: &str) -> Option<&'static str> {
     find(code).map(|row| row.cure).filter(|cure| !cure.is_empty())
 }
 
-/// What a code means; `None` for an unknown one.
+/// The meaning of a code; `None` for an unknown one.
 pub(super) fn cause(code: &str) -> Option<&'static str> {
     find(code).map(|row| row.cause)
 }

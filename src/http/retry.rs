@@ -87,7 +87,7 @@ impl Attempts {
     }
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// Get another token, then retry.

@@ -1,4 +1,4 @@
-//! What changed in a view.
+//! The changes of a view.
 
 use crate::event::TelephonySessionId;
 use crate::ids::ExtensionId;

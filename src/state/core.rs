@@ -35,7 +35,7 @@ const MAX_MEANWHILE: usize = 4 << 20;
 /// Changes that wait for the reader.
 const MAX_CHANGES: usize = 20_000;
 
-/// What one list covers.
+/// The scope of one list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listed {
     Presence { is_detailed: bool },

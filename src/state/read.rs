@@ -18,7 +18,7 @@ use crate::rest::Client;
 /// Calls of one page.
 const PAGE: usize = 100;
 
-/// What to read.
+/// A list to read.
 #[derive(Clone, Debug)]
 pub(super) enum List {
     Presence {

@@ -1,4 +1,4 @@
-//! What the stored forms of all types share.
+//! The common parts of all stored forms.
 
 use std::time::{Duration, SystemTime};
 

@@ -89,7 +89,7 @@ impl ErrorForm {
     }
 }
 
-/// What caused a stored error, as text.
+/// The cause of a stored error, as text.
 #[derive(Debug)]
 struct Cause {
     text: String,

@@ -56,7 +56,7 @@ struct Lanes {
     /// The weights of what is not finished.
     unfinished: BTreeMap<u64, usize>,
     bytes: usize,
-    /// What waits until everything before it is finished, and keeps everything behind it waiting.
+    /// A delivery that is handled alone: after everything before it, and before everything behind it.
     barrier: Option<Job>,
     barred: bool,
 }

@@ -15,7 +15,7 @@ pub(super) const DELAY: std::ops::RangeInclusive<Duration> = Duration::from_mill
 pub(super) const ATTEMPTS: u32 = 10;
 /// The most bytes that wait.
 const BYTES: usize = 8 << 20;
-/// What a delivery takes beside its text.
+/// The bytes of a delivery beside its text.
 const OVERHEAD: usize = 512;
 
 /// The bytes of a delivery, roughly.
@@ -30,7 +30,7 @@ pub(super) fn weight(delivery: &Delivery) -> usize {
         }
 }
 
-/// What the stream is to do.
+/// The stream's next step.
 #[derive(Debug)]
 pub(super) enum Next {
     /// Yield this one again.

@@ -31,7 +31,7 @@ const LOGIN: &str = "Proxy-Authorization: Basic dXNlcjpzZWNyZXQ=";
 /// A proxy on loopback. It knows the two hosts only, and answers their TLS in front of the sandbox.
 struct Proxy {
     url: String,
-    /// What was asked for, with the answer.
+    /// The request, with its answer.
     asked: Arc<Mutex<Vec<(String, u16)>>>,
     _task: JoinSet<()>,
 }

@@ -54,7 +54,7 @@ impl World {
         self.joiner.event(event, EXTENSION, wall(0), 500, self.now);
     }
 
-    /// The next step that is no wait before `at` seconds; `None` if there is none.
+    /// The first step before `at` seconds other than a wait, if any.
     fn step(&mut self, at: u64) -> Option<Step> {
         loop {
             match self.joiner.step(self.now) {

@@ -44,7 +44,7 @@ fn describe() {
     describe_gauge!(RATE_LIMIT, Unit::Count, "The limit of the window of a rate group");
 }
 
-/// What is shown of one subscription in the gauges that add up all subscriptions.
+/// One subscription's share of the gauges, which add up all subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share {
     phase: Phase,
@@ -69,7 +69,7 @@ impl Share {
     }
 }
 
-/// What happens to one subscription.
+/// The metrics of one subscription.
 pub(crate) struct Lifecycle {
     share: Share,
     queue: Gauge,
@@ -135,7 +135,7 @@ impl Drop for Lifecycle {
     }
 }
 
-/// What a stream yields.
+/// The metrics of the yielded deliveries.
 pub(crate) struct Yields {
     clock: Clock,
     by_origin: [(Origin, Counter, Histogram); 3],
@@ -181,7 +181,7 @@ impl Yields {
     }
 }
 
-/// What is left of a rate group's window, and its limit, if both are known.
+/// The remaining calls of a rate group's window and its limit, if both are known.
 pub(crate) fn rate_budget(group: &str, left: impl FnOnce() -> Option<(u64, u64)>) {
     if let Some((left, limit)) = left() {
         gauge!(RATE_REMAINING, "group" => group.to_owned()).set(left as f64);
