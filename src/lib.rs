@@ -87,6 +87,10 @@
 //! | ended calls with record, recording and voicemail | [`calls`] |
 //! | the present calls and presence | [`state`] |
 //! | restarts and crashes | [`Checkpoint`], [`ResumeToken`], [`AckMode`] |
+//! | handlers that run concurrently, another attempt | [`Subscription::for_each_concurrent`], [`SubscriptionHandle::nack`] |
+//! | several readers | [`Subscription::fan_out`] |
+//! | journals, queues and CloudEvents | [`Delivery`'s stored form](Delivery#stored-form), [`Delivery::to_cloud_event`] |
+//! | event types of your own | [`event_body!`], [`Notification::body_as`] |
 //! | health, spans and metrics | [`Health`], [`telemetry`] |
 //! | errors | [`Error`], [`ErrorKind`], [`Disposition`] |
 //!
