@@ -44,7 +44,17 @@ pub(crate) struct ServiceClock {
     compared: (Instant, SystemTime),
     /// When the comparison was made that showed the last jump.
     jumped_at: Option<Instant>,
+    set_back: Option<SetBack>,
     skew: Skew,
+}
+
+/// The service's clock was set back. What happened before bears times of the clock as it was.
+#[derive(Clone, Copy, Debug)]
+struct SetBack {
+    /// The latest that it was when that was noticed, by the clock as it is.
+    noticed: SystemTime,
+    /// The latest that the clock showed before.
+    before: SystemTime,
 }
 
 /// How far the times on events are from the `Date` of answers: other hosts set them. In
@@ -92,6 +102,7 @@ impl ServiceClock {
             assumed: true,
             compared: (now, wall),
             jumped_at: None,
+            set_back: None,
             skew: Skew::default(),
         }
     }
@@ -119,25 +130,47 @@ impl ServiceClock {
         !self.assumed
     }
 
-    /// The `Date` of an answer, to the second, asked for at `asked` and read at `read`.
-    pub(crate) fn learn_date(&mut self, asked: Instant, read: Instant, date: SystemTime) {
-        self.learn(asked, read, Span { from: date, to: add(date, Duration::from_secs(1)) });
+    /// The `Date` of an answer, to the second, asked for at `asked` and read at `read`. Returns by how much the
+    /// service's clock was set back, at most: an instant that is held as a time of it is that much earlier by the clock
+    /// as it is.
+    #[must_use]
+    pub(crate) fn learn_date(&mut self, asked: Instant, read: Instant, date: SystemTime) -> Duration {
+        self.learn(asked, read, Span { from: date, to: add(date, Duration::from_secs(1)) })
     }
 
     /// At an instant between `asked` and `read` the service's time lay in `span`.
-    fn learn(&mut self, asked: Instant, read: Instant, span: Span) {
+    fn learn(&mut self, asked: Instant, read: Instant, span: Span) -> Duration {
         let (least, most) = (self.back(span.from, read), self.back(span.to, asked));
         // Over a sleep nothing is known of how late it is at most: an answer from before it may
         // be looked at after it.
         let is_before_jump = self.jumped_at.is_some_and(|at| asked < at);
         let most = if is_before_jump { most.max(self.most) } else { most };
-        if self.assumed || least > self.most || most < self.least {
-            // The newest word counts: one of the clocks was set, or the machine slept.
-            (self.least, self.most, self.assumed) = (least, most, false);
-            self.skew = Skew::default();
-        } else {
+        if !self.assumed && least <= self.most && most >= self.least {
             (self.least, self.most) = (self.least.max(least), self.most.min(most));
+            return Duration::ZERO;
         }
+        // The newest word counts: one of the clocks was set, or the machine slept.
+        let before = self.at(read).to;
+        let is_set_back = !self.assumed && most < self.least;
+        let by = if is_set_back { self.most.duration_since(least).unwrap_or_default() } else { Duration::ZERO };
+        (self.least, self.most, self.assumed) = (least, most, false);
+        self.skew = Skew::default();
+        if is_set_back {
+            let before = self.set_back.map_or(before, |earlier| earlier.before.max(before));
+            self.set_back = Some(SetBack { noticed: self.at(read).to, before });
+        }
+        by
+    }
+
+    /// The end of a span since then, for a reader who compares it with the times on events: one that was sent before
+    /// the clock was set back bears a later time than the span's end.
+    pub(crate) fn end(&self, since: SystemTime, until: SystemTime) -> SystemTime {
+        self.set_back.filter(|_| self.is_set_back(since)).map_or(until, |set_back| until.max(set_back.before))
+    }
+
+    /// Whether the clock was set back since then.
+    pub(crate) fn is_set_back(&self, since: SystemTime) -> bool {
+        self.set_back.is_some_and(|set_back| since <= set_back.noticed)
     }
 
     /// Something came at `read` that the service sent at `sent`; whether that can be true.
@@ -231,7 +264,7 @@ mod tests {
         // What the wall clock gains or loses at each of a hundred comparisons, and how much wider the span is then.
         for (gained, lost, wider) in [(ms(700), ms(0), ms(70_000)), (ms(0), ms(700), ms(0)), (ms(0), ms(0), ms(0))] {
             let mut clock = ServiceClock::new(start, wall);
-            clock.learn_date(start, start, wall);
+            let _ = clock.learn_date(start, start, wall);
             for n in 1..=100 {
                 clock.compare(start + SECOND * n, wall + SECOND * n + gained * n - lost * n);
             }
@@ -258,14 +291,14 @@ mod tests {
         let service = wall + 5_000 * SECOND;
         for sleep in [0, 12] {
             let mut clock = ServiceClock::new(start, wall);
-            clock.learn_date(start, start, service);
+            let _ = clock.learn_date(start, start, service);
             let now = start + 2 * SECOND;
             clock.compare(now, wall + (2 + sleep) * SECOND);
-            clock.learn_date(start + SECOND / 2, start + SECOND, service);
+            let _ = clock.learn_date(start + SECOND / 2, start + SECOND, service);
             let late = clock.at(now).to;
             assert!(late >= service + (2 + sleep) * SECOND, "{sleep}");
             // The next answer tells.
-            clock.learn_date(now, now, service + (2 + sleep) * SECOND);
+            let _ = clock.learn_date(now, now, service + (2 + sleep) * SECOND);
             let Span { from, to } = clock.at(now);
             assert!(from >= service + (2 + sleep) * SECOND && to <= service + (3 + sleep) * SECOND, "{sleep}");
         }

@@ -57,7 +57,10 @@ impl Proven {
     /// Its answer has the date `date` by the service's clock, and arrived at `now`.
     pub(super) fn dated(&mut self, now: Instant, date: SystemTime) {
         if let (Some(clock), Some(asked)) = (&mut self.clock, self.asked) {
-            clock.learn_date(asked.at, now, date);
+            let set_back = clock.learn_date(asked.at, now, date);
+            // What is proven holds for an instant, which is earlier by the clock as it is now.
+            let service = self.good.as_mut().and_then(|good| good.service.as_mut());
+            service.into_iter().for_each(|at| *at = sub(*at, set_back));
         }
     }
 
@@ -96,7 +99,9 @@ impl Proven {
             good.map_or(now.wall, |good| good.max(now.wall))
         };
         let time = given.unwrap_or_else(by_machine);
-        self.since(now).map_or(time, |since| time.max(add(since, ORDER_SLACK)))
+        let Some(since) = self.since(now) else { return time };
+        let end = self.clock.as_ref().map_or(time, |clock| clock.end(since, time));
+        end.max(add(since, ORDER_SLACK))
     }
 }
 
@@ -173,6 +178,28 @@ mod tests {
             let later = proven.time(noticed).duration_since(wall(want)).unwrap();
             assert!(later >= Duration::from_secs(140), "{what}: {later:?}");
         }
+    }
+
+    #[test]
+    fn a_gap_that_spans_a_clock_set_back_begins_and_ends_by_both_clocks() {
+        let start = Instant::now();
+        let mut proven = Proven::began(moment(start, (0, 1000)));
+        proven.asked(moment(start, (10, 1010)));
+        proven.dated(start + Duration::from_secs(10), wall(5010));
+        proven.answered(Some(wall(5010)), NONE);
+        proven.asked(moment(start, (30, 1030)));
+        proven.dated(start + Duration::from_secs(30), wall(4910));
+        let noticed = moment(start, (40, 1040));
+        let (since, until) = (proven.since(noticed).unwrap(), proven.time(noticed));
+        assert!(since <= wall(4889) && since >= wall(4885), "{since:?}");
+        assert!(until >= wall(5030) && until <= wall(5032), "{until:?}");
+        // What is proven from then on is by the clock as it is.
+        proven.asked(moment(start, (50, 1050)));
+        proven.dated(start + Duration::from_secs(50), wall(4930));
+        proven.answered(Some(wall(4930)), NONE);
+        let noticed = moment(start, (60, 1060));
+        assert_eq!(proven.since(noticed), Some(wall(4929)));
+        assert!(proven.time(noticed) <= wall(4942));
     }
 
     #[test]

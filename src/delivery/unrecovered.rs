@@ -142,6 +142,9 @@ pub enum OpenReason {
     NotFound,
     /// The subscription ended before the sources had answered.
     CutShort,
+    /// The service's clock was set back within the gap: sources are asked by time, and records from before bear later
+    /// times than the service has now.
+    ClockSet,
     /// Read from the stored form of a later version of this crate, which knows more reasons.
     Unknown,
 }
@@ -163,6 +166,7 @@ impl OpenReason {
             Self::Refused => "refused",
             Self::NotFound => "not_found",
             Self::CutShort => "cut_short",
+            Self::ClockSet => "clock_set",
             Self::Unknown => "unknown",
         }
     }

@@ -286,7 +286,7 @@ struct ReasonRead {
 }
 
 /// The reasons that are a word alone.
-const REASONS: [OpenReason; 11] = [
+const REASONS: [OpenReason; 12] = [
     OpenReason::NoSource,
     OpenReason::InPart,
     OpenReason::NoPosition,
@@ -298,6 +298,7 @@ const REASONS: [OpenReason; 11] = [
     OpenReason::Refused,
     OpenReason::NotFound,
     OpenReason::CutShort,
+    OpenReason::ClockSet,
 ];
 
 impl TryFrom<ReasonRead> for OpenReason {

@@ -284,7 +284,8 @@ fn reasons() -> Vec<OpenReason> {
         OpenReason::NotAnswered => Some(OpenReason::Refused),
         OpenReason::Refused => Some(OpenReason::NotFound),
         OpenReason::NotFound => Some(OpenReason::CutShort),
-        OpenReason::CutShort => Some(OpenReason::Unknown),
+        OpenReason::CutShort => Some(OpenReason::ClockSet),
+        OpenReason::ClockSet => Some(OpenReason::Unknown),
         OpenReason::Unknown => None,
     } {
         all.push(next);

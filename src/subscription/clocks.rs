@@ -80,14 +80,13 @@ impl Clocks {
     }
 
     /// The newest answer that gave the service's time. An answer to any call counts: after a sleep a token for the
-    /// socket is requested first.
-    pub(super) fn learn(&mut self, newest: Option<Dated>, clock: &mut ServiceClock) {
+    /// socket is requested first. Returns by how much the service's clock was set back.
+    pub(super) fn learn(&mut self, newest: Option<Dated>, clock: &mut ServiceClock) -> Duration {
         let is_new = |it: &Dated| self.dated.is_none_or(|last| it.read > last);
-        if let Some(Dated { asked, read, date }) = newest.filter(is_new) {
-            self.dated = Some(read);
-            self.stood_still |= stood_still(clock, read, date);
-            clock.learn_date(asked, read, date);
-        }
+        let Some(Dated { asked, read, date }) = newest.filter(is_new) else { return Duration::ZERO };
+        self.dated = Some(read);
+        self.stood_still |= stood_still(clock, read, date);
+        clock.learn_date(asked, read, date)
     }
 
     /// Compares the clocks, if it is time. Until the service can be asked, a jump stays unexplained.
@@ -109,7 +108,8 @@ impl Clocks {
         (passed > CLOCK_CHECK + FROZEN).then_some(Finding::Frozen)
     }
 
-    /// The service's answer after the wall clock had `jumped`, to a call that was sent at `asked`.
+    /// The service's answer after the wall clock had `jumped`, to a call that was sent at `asked`; and by how much the
+    /// service's clock was set back.
     ///
     /// The wall clock was set, and nothing was missed, if the service's time continued with the monotonic clock; or if
     /// the answer came over the connection that carries the events, which then survived the jump.
@@ -121,24 +121,25 @@ impl Clocks {
         has_address: bool,
         answer: &Result<SubscriptionInfo>,
         clock: &mut ServiceClock,
-    ) -> Verdict {
+    ) -> (Verdict, Duration) {
         let is_new = std::mem::take(&mut self.jump_is_new);
+        let mut set_back = Duration::ZERO;
         let was_set = match answer {
             Ok(info) => {
                 let runs_on = |date| clock.is_given() && !stood_still(clock, now, date);
                 let on_time = !std::mem::take(&mut self.stood_still) && info.answered_at.is_some_and(runs_on);
                 if let Some(date) = info.answered_at {
-                    clock.learn_date(asked, now, date);
+                    set_back = clock.learn_date(asked, now, date);
                 }
                 lease::is_served(info) && (on_time || !has_address)
             }
             Err(error) if matches!(error.disposition(), Disposition::Retry { .. }) => {
                 self.jumped = self.jumped.saturating_add(jumped);
-                return Verdict::Unknown { is_new };
+                return (Verdict::Unknown { is_new }, set_back);
             }
             Err(_) => false,
         };
-        if was_set { Verdict::WasSet } else { Verdict::Slept }
+        (if was_set { Verdict::WasSet } else { Verdict::Slept }, set_back)
     }
 }
 
@@ -250,10 +251,10 @@ mod tests {
             for (has_address, want) in [(true, by_address), (false, in_connection)] {
                 let mut clock = ServiceClock::new(start, wall);
                 let mut clocks = Clocks::new(start, wall);
-                clocks.learn(Some(Dated { asked: start, read: start, date: wall }), &mut clock);
+                let _ = clocks.learn(Some(Dated { asked: start, read: start, date: wall }), &mut clock);
                 let read = start + ms(100);
                 if stood_still {
-                    clocks.learn(Some(Dated { asked: start, read, date: wall + MINUTE }), &mut clock);
+                    let _ = clocks.learn(Some(Dated { asked: start, read, date: wall + MINUTE }), &mut clock);
                 }
                 assert_eq!(clocks.compare(start + ms(15_000), wall + ms(75_000), true), ask(60));
                 // The time that an answer gave is known from then on.
@@ -263,7 +264,7 @@ mod tests {
                     Err(error) => Err(error.clone()),
                 };
                 let now = start + ms(200);
-                let judged = clocks.judged(now, MINUTE, start, has_address, &answer, &mut clock);
+                let (judged, _) = clocks.judged(now, MINUTE, start, has_address, &answer, &mut clock);
                 assert_eq!(judged, want, "{answer:?} {stood_still} {has_address}");
                 if let Ok(SubscriptionInfo { answered_at: Some(date), .. }) = answer {
                     assert!(!super::stood_still(&clock, now, date), "it has been learned");
@@ -280,14 +281,14 @@ mod tests {
         let mut at = |secs: u64| {
             let (now, wall) = (start + Duration::from_secs(secs), wall + Duration::from_secs(secs + 60));
             let found = clocks.compare(now, wall, true);
-            (found, clocks.judged(now, MINUTE, now, true, &busy, &mut clock))
+            (found, clocks.judged(now, MINUTE, now, true, &busy, &mut clock).0)
         };
         assert_eq!(at(15), (ask(60), Verdict::Unknown { is_new: true }));
         assert_eq!(at(30), (ask(60), Verdict::Unknown { is_new: false }));
         // Another jump.
         let found = clocks.compare(start + ms(45_000), wall + ms(45_000 + 120_000), true);
         assert_eq!(found, ask(120));
-        let judged = clocks.judged(start, 2 * MINUTE, start, true, &busy, &mut clock);
+        let (judged, _) = clocks.judged(start, 2 * MINUTE, start, true, &busy, &mut clock);
         assert_eq!(judged, Verdict::Unknown { is_new: true });
     }
 
@@ -296,16 +297,16 @@ mod tests {
         let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + MINUTE);
         let (mut clocks, mut clock) = (Clocks::new(start, wall), ServiceClock::new(start, wall));
         let dated = |millis, date| Some(Dated { asked: start, read: start + ms(millis), date });
-        clocks.learn(dated(100, wall), &mut clock);
+        let _ = clocks.learn(dated(100, wall), &mut clock);
         let before = clock.at(start);
         // Read before that one.
-        clocks.learn(dated(100, wall + MINUTE), &mut clock);
-        clocks.learn(None, &mut clock);
+        let _ = clocks.learn(dated(100, wall + MINUTE), &mut clock);
+        let _ = clocks.learn(None, &mut clock);
         assert_eq!((clock.at(start), clocks.stood_still), (before, false));
-        clocks.learn(dated(101, wall + MINUTE), &mut clock);
+        let _ = clocks.learn(dated(101, wall + MINUTE), &mut clock);
         assert!(clocks.stood_still && clock.at(start) != before);
         // An answer that is on time again changes nothing about that.
-        clocks.learn(dated(102, wall + MINUTE), &mut clock);
+        let _ = clocks.learn(dated(102, wall + MINUTE), &mut clock);
         assert!(clocks.stood_still);
     }
 }

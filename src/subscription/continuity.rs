@@ -219,6 +219,7 @@ impl Replay {
         let (began, _) = *self.first.get_or_insert((now.to, sent.filter(|_| keeps_time)));
         let latest = if self.keeps_time { began } else { began.max(self.may_begin_until()) };
         match sent {
+            _ if keeps_time => self.count += 1,
             Some(sent) if sent > latest => return false,
             Some(sent) if sent > began && now.to <= add(sent, ON_TIME) => {
                 let takes = began.duration_since(self.since).unwrap_or_default().max(REPLAY_TAKES);
@@ -253,6 +254,14 @@ impl Replay {
             Some((came, None)) => Some(came),
             None => Some(self.recovered.to),
         }
+    }
+
+    /// The service's clock was set back by so much. The time of the recovery stays as it is for frames that keep their
+    /// time, which is by the clock as it was: a live one may be counted with them, and none of them is missed.
+    fn move_back(&mut self, by: Duration) {
+        self.since = sub(self.since, by);
+        self.recovered.to = sub(self.recovered.to, by);
+        self.on_time.iter_mut().chain(self.first.as_mut().map(|(came, _)| came)).for_each(|at| *at = sub(*at, by));
     }
 
     /// Whether what was sent then came behind all of it: it had begun by then, and is sent
@@ -292,6 +301,8 @@ pub(super) struct Ledger {
     /// Everything that was sent before this was read, or is inside a reported gap. By this
     /// machine's clock alone: the service's is not known so exactly.
     read_before: Option<Instant>,
+    /// See [`take_set_back`](Self::take_set_back).
+    set_back: Duration,
 }
 
 impl Ledger {
@@ -308,6 +319,7 @@ impl Ledger {
             open: None,
             replay: None,
             read_before: None,
+            set_back: Duration::ZERO,
         }
     }
 
@@ -337,12 +349,36 @@ impl Ledger {
 
     /// The service's `Date` of an answer, to the second, asked for at `asked` and read at `read`.
     pub(super) fn learn_date(&mut self, asked: Instant, read: Instant, date: SystemTime) {
-        self.clock.learn_date(asked, read, date);
+        let by = self.clock.learn_date(asked, read, date);
+        self.move_back(by);
     }
 
     /// The newest answer that gave the service's time. See [`Clocks::learn`].
     pub(super) fn learn(&mut self, newest: Option<Dated>) {
-        self.clocks.learn(newest, &mut self.clock);
+        let by = self.clocks.learn(newest, &mut self.clock);
+        self.move_back(by);
+    }
+
+    /// The service's clock was set back by so much, at most. A proof holds for an instant, and that is earlier by the
+    /// clock as it is now. Nothing moves when a clock is set forward: what was proven then still is.
+    fn move_back(&mut self, by: Duration) {
+        if by.is_zero() {
+            return;
+        }
+        let Self { excluded, began, former, superseded, open, replay, .. } = self;
+        excluded.iter_mut().chain([began]).chain(superseded).chain(open).for_each(|at| *at = sub(*at, by));
+        if let Some(Former { read, buffer, replay }) = former {
+            (*read, *buffer) = (sub(*read, by), sub(*buffer, by));
+            replay.iter_mut().for_each(|replay| replay.move_back(by));
+        }
+        replay.iter_mut().for_each(|replay| replay.move_back(by));
+        self.set_back = self.set_back.saturating_add(by);
+    }
+
+    /// By how much the service's clock was set back since this was asked last: times of it that others hold are earlier
+    /// by so much.
+    pub(super) fn take_set_back(&mut self) -> Duration {
+        std::mem::take(&mut self.set_back)
     }
 
     /// Looks for a jump of the wall clock, if it is time. See [`Clocks::compare`].
@@ -359,7 +395,9 @@ impl Ledger {
         has_address: bool,
         answer: &Result<SubscriptionInfo>,
     ) -> Verdict {
-        self.clocks.judged(now, jumped, asked, has_address, answer, &mut self.clock)
+        let (verdict, by) = self.clocks.judged(now, jumped, asked, has_address, answer, &mut self.clock);
+        self.move_back(by);
+        verdict
     }
 
     /// When [`find_jump`](Self::find_jump) is due.
@@ -377,9 +415,15 @@ impl Ledger {
         self.clock.by_any_clock(since, since).0
     }
 
-    /// The end of a gap as it is reported: by whichever host's clock is ahead.
-    pub(super) fn latest(&self, until: SystemTime) -> SystemTime {
-        self.clock.by_any_clock(until, until).1
+    /// The end of a gap since then, as it is reported: by whichever host's clock is ahead, and by the clock as it was
+    /// before it was set back, if that was in the gap.
+    pub(super) fn latest(&self, since: SystemTime, until: SystemTime) -> SystemTime {
+        self.clock.end(since, self.clock.by_any_clock(until, until).1)
+    }
+
+    /// Whether the service's clock was set back since then.
+    pub(super) fn is_clock_set(&self, since: SystemTime) -> bool {
+        self.clock.is_set_back(since)
     }
 
     /// Applies a proof, at `now`.
@@ -658,7 +702,7 @@ impl Ledger {
     /// When an event was emitted that arrived at `now`, from the times in it: never before the subscription began.
     pub(super) fn emitted(&self, now: Instant, sent: Option<SystemTime>) -> Span {
         let latest = self.clock.at(now).to;
-        match sent.filter(|sent| *sent <= add(self.latest(latest), ORDER_SLACK)) {
+        match sent.filter(|sent| *sent <= add(self.clock.by_any_clock(latest, latest).1, ORDER_SLACK)) {
             Some(sent) => {
                 Span { from: sub(sent, ORDER_SLACK).max(sub(self.began, ORDER_SLACK)), to: add(sent, ORDER_SLACK) }
             }

@@ -122,6 +122,85 @@ fn clocks_an_hour_apart_that_jump_change_no_proof_and_no_gap() {
     }
 }
 
+/// A proof holds for an instant: by a clock that was set back, that was earlier.
+#[test]
+fn a_gap_that_spans_a_clock_set_back_begins_and_ends_by_both_clocks() {
+    for by in [10, 120, 3_600].map(s) {
+        let back = |millis: u64| at(millis) - by;
+        let near = |time: SystemTime, want: SystemTime| time <= want && want <= time + s(4);
+        let mut world = World::new();
+        world.prove(5_000, |_| Proof::Event { sent: at(5_000) });
+        world.prove(5_000, |_| Proof::Decrypted { sent: at(5_000) });
+        world.prove(5_000, |world| Proof::Answer { asked: world.instant(5_000), cursor: at(5_000) });
+        world.ledger.supersede();
+        let since = world.ledger.open(&Loss::ALL);
+        assert_eq!((since, world.ledger.take_set_back()), (at(4_000), Duration::ZERO));
+        world.ledger.learn_date(world.instant(10_000), world.instant(10_000), back(10_000));
+        let set_back = world.ledger.take_set_back();
+        assert!(set_back >= by && set_back <= by + s(3), "{set_back:?}");
+        assert_eq!(world.ledger.take_set_back(), Duration::ZERO, "only once");
+        assert!(near(world.ledger.open_since().unwrap(), back(4_000)), "{by:?}");
+        for loss in Loss::ALL {
+            assert!(near(world.ledger.since(&[loss]), back(4_000)), "{by:?} {loss:?}");
+        }
+        let superseded = world.ledger.superseded(world.instant(20_000)).unwrap();
+        assert!(near(superseded.since, back(4_000)), "{by:?}");
+        // No event of this subscription is older.
+        let emitted = world.ledger.emitted(world.instant(20_000), Some(SystemTime::UNIX_EPOCH));
+        assert!(near(emitted.from, back(0) - ORDER_SLACK), "{by:?}");
+        let gap = world.ledger.close(world.instant(20_000));
+        assert!(near(gap.since, back(4_000)) && gap.until >= back(20_000), "{by:?} {gap:?}");
+        assert!(world.ledger.is_clock_set(gap.since), "sources are asked by its time");
+        // What was lost before the clock was set bears its times.
+        let until = world.ledger.latest(gap.since, gap.until);
+        assert!(until >= at(10_000).max(back(20_000)) && until <= at(11_000).max(back(21_000)), "{by:?} {gap:?}");
+        // A later gap ends by the clock as it is.
+        world.prove(30_000, |_| Proof::Event { sent: back(30_000) });
+        let gap = world.ledger.possible(world.instant(40_000), &[Loss::Read]);
+        assert_eq!((gap.since, world.ledger.latest(gap.since, gap.until)), (back(29_000), gap.until), "{by:?}");
+        assert!(!world.ledger.is_clock_set(gap.since), "{by:?}");
+    }
+    // A clock that is set forward moves nothing.
+    let mut world = World::new();
+    world.prove(5_000, |_| Proof::Event { sent: at(5_000) });
+    world.ledger.learn_date(world.instant(10_000), world.instant(10_000), at(130_000));
+    assert_eq!(world.ledger.take_set_back(), Duration::ZERO);
+    assert_eq!(world.ledger.since(&[Loss::Read]), at(4_000));
+}
+
+#[test]
+fn what_was_read_at_a_former_address_is_earlier_by_a_clock_that_was_set_back() {
+    let mut world = World::new();
+    world.prove(5_000, |_| Proof::Event { sent: at(5_000) });
+    world.ledger.relocate();
+    world.ledger.learn_date(world.instant(10_000), world.instant(10_000), at(10_000) - s(120));
+    let of_buffer = world.ledger.former.as_ref().unwrap().buffer;
+    assert!(of_buffer <= at(0) - s(120), "{of_buffer:?}");
+    let gap = world.ledger.former(world.instant(20_000));
+    assert!(gap.since <= at(4_000) - s(120) && gap.since >= at(0) - s(120), "{gap:?}");
+    assert!(world.ledger.latest(gap.since, gap.until) >= at(10_000), "{gap:?}");
+}
+
+/// Replayed frames keep the time of the clock as it was.
+#[test]
+fn a_replay_that_spans_a_clock_set_back_is_counted() {
+    for (sent, by) in [(6_000, 10), (6_000, 120), (11_000, 120)] {
+        let mut world = World::new();
+        world.prove(5_000, |_| Proof::Event { sent: at(5_000) });
+        world.ledger.continued(world.instant(12_000), world.instant(11_900), true, 20, true);
+        let mut gaps = Vec::new();
+        for n in 0..20 {
+            if n == 10 {
+                world.ledger.learn_date(world.instant(12_300), world.instant(12_300), at(12_300) - s(by));
+            }
+            gaps.extend(world.ledger.counted(world.instant(12_200 + n * 10), Some(at(sent + n)), true));
+        }
+        let [(gap, 20)] = gaps[..] else { panic!("{sent} {by} {gaps:?}") };
+        assert!(gap.since <= at(5_000) - s(by), "{sent} {by} {gap:?}");
+        assert!(world.ledger.latest(gap.since, gap.until) >= at(sent), "{sent} {by} {gap:?}");
+    }
+}
+
 #[test]
 fn a_machine_that_slept_knows_the_time_again_with_the_next_date() {
     let mut world = World::new();
@@ -637,7 +716,7 @@ fn a_gap_is_as_wide_as_the_clocks_of_the_hosts_make_it() {
         let mut world = World::new();
         world.prove(5_000, |_| Proof::Event { sent: at(5_500 + offset) });
         assert_eq!(world.ledger.earliest(at(10_000)), at(10_000), "{offset}");
-        assert_eq!(world.ledger.latest(at(20_000)), at(until), "{offset}");
+        assert_eq!(world.ledger.latest(at(20_000), at(20_000)), at(until), "{offset}");
     }
     let mut world = World::new();
     // Late, and not by another clock: so are two that came at once.
@@ -651,13 +730,13 @@ fn a_gap_is_as_wide_as_the_clocks_of_the_hosts_make_it() {
     assert_eq!(world.ledger.earliest(at(60_000)), at(60_000));
     // Two hours are the most: it is the event that is wrong.
     world.prove(36_000, |_| Proof::Event { sent: at(36_000) + s(3 * 3_600) });
-    assert_eq!(world.ledger.latest(at(60_000)), at(60_000));
+    assert_eq!(world.ledger.latest(at(60_000), at(60_000)), at(60_000));
     // A clock that was set an hour ahead counts from the first event that shows it, and no
     // more once the `Date` of an answer shows it too.
     world.prove(37_000, |_| Proof::Event { sent: at(38_000) + s(3_600) });
-    assert_eq!(world.ledger.latest(at(60_000)), at(61_000) + s(3_600));
+    assert_eq!(world.ledger.latest(at(60_000), at(60_000)), at(61_000) + s(3_600));
     world.ledger.learn_date(world.instant(38_000), world.instant(38_000), at(38_000) + s(3_600));
-    assert_eq!(world.ledger.latest(at(60_000)), at(60_000));
+    assert_eq!(world.ledger.latest(at(60_000), at(60_000)), at(60_000));
 }
 
 /// After an outage they come in several answers, all late by the same (found 2.4): no clock is off by that.

@@ -17,6 +17,7 @@ use crate::catch_up::{CatchUp, SyncPage};
 use crate::delivery::{Changes, OpenReason, Recreated, Resumed, Unrecovered};
 use crate::event::{DedupKey, Event, EventFilter, EventKind, GapClosure, Notification};
 use crate::ids::ExtensionId;
+use crate::service_clock::{add, sub};
 
 /// The events behind a gap wait this long for the sources' findings; after that both are delivered as they arrive.
 const WAIT_FOR_SOURCES: Duration = Duration::from_secs(5);
@@ -30,6 +31,9 @@ pub(super) struct Unended {
     unrecovered: Vec<Unrecovered>,
     /// The subscription that replaced a lost one.
     recreated: Option<Recreated>,
+    /// By how much the service's clock was set back since the gap was reported: its beginning is by the clock as it
+    /// was.
+    set_back: Duration,
 }
 
 impl Unended {
@@ -43,8 +47,9 @@ impl Unended {
     }
 
     /// The end of this gap is the end of that one, too.
-    fn join(&mut self, Self { filters, unrecovered, recreated }: Self) {
+    fn join(&mut self, Self { filters, unrecovered, recreated, set_back }: Self) {
         self.add(&filters);
+        self.set_back = self.set_back.max(set_back);
         self.unrecovered.extend(unrecovered);
         self.recreated = Recreated::joined(recreated, self.recreated.take());
     }
@@ -152,6 +157,17 @@ impl Recovery {
         self.release(has_room, now);
         self.plan.handle_timeout(now.into_std());
         true
+    }
+
+    /// The service's clock was set back by so much: an instant is that much earlier by it. The positions of sources
+    /// stay as they are: by a later time they prove less.
+    pub(super) fn move_back(&mut self, by: Duration) {
+        self.since.iter_mut().chain(&mut self.polled_since).for_each(|at| *at = sub(*at, by));
+        self.sources.iter_mut().for_each(|source| source.move_back(by));
+        let filled = self.filling.as_mut().map(|filling| &mut filling.unended);
+        for unended in filled.into_iter().chain([&mut self.unended]).filter(|unended| !unended.filters.is_empty()) {
+            unended.set_back = unended.set_back.saturating_add(by);
+        }
     }
 
     /// Whether a poll delivers what is not pushed.
@@ -286,7 +302,7 @@ impl Recovery {
     /// reports. `reason`: why nothing is proven, overriding the sources' answers.
     pub(super) fn resumed(
         &self,
-        Unended { filters, unrecovered: more, recreated }: Unended,
+        Unended { filters, unrecovered: more, recreated, set_back }: Unended,
         requested: &[String],
         reason: Option<OpenReason>,
         (now, at): (SystemTime, SystemTime),
@@ -299,7 +315,7 @@ impl Recovery {
                 unrecovered.push(open);
             }
         }
-        Resumed { complete: unrecovered.is_empty(), at, recreated, unrecovered }
+        Resumed { complete: unrecovered.is_empty(), at: add(at, set_back), recreated, unrecovered }
     }
 
     /// The filters whose events are not proven to be delivered, and why. `reason`: overrides the sources' answers.

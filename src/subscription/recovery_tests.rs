@@ -32,6 +32,36 @@ fn asked_since(recovery: &mut Recovery, since: Option<u64>) -> Option<Option<Sys
 }
 
 #[test]
+fn a_gap_that_spans_a_clock_set_back_is_filled_by_the_clock_as_it_is() {
+    let (fake, now) = (FakeSource::default(), Instant::now());
+    let set_back = Duration::from_secs(120);
+    // The clock is set back while the gap is open, while it is filled, or before it.
+    for (open, filled, ends) in [(true, false, 821), (false, true, 821), (true, true, 941), (false, false, 701)] {
+        let mut recovery = recovery(&fake);
+        recovery.move_back(set_back);
+        recovery.opened(&texts(&[STORE]));
+        if open {
+            recovery.move_back(set_back);
+        }
+        let unended = recovery.take_unended(None);
+        recovery.fill(Some(at(500)), unended, now);
+        if filled {
+            recovery.move_back(set_back);
+        }
+        let since = if filled { 380 } else { 500 };
+        assert_eq!(recovery.since(None), Some(at(since)));
+        assert_eq!(asked_since(&mut recovery, Some(since)), Some(Some(at(since + 7))));
+        let unended = recovery.filled().unwrap();
+        // The beginning that the reader knows is by the clock as it was.
+        assert_eq!(
+            recovery.resumed(unended, &texts(&[STORE]), None, (at(700), at(701))).at,
+            at(ends),
+            "{open} {filled}"
+        );
+    }
+}
+
+#[test]
 fn the_end_of_a_gap_reports_all_gaps_that_it_ends() {
     let (fake, now) = (FakeSource::default(), Instant::now());
     let mut recovery = recovery(&fake);

@@ -3,7 +3,7 @@
 //! A round is the pages of one answer: they have the same parameters, and each begins where the one before ended.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::counts;
 use super::positions::{Positions, SourcePosition};
@@ -89,6 +89,12 @@ impl Source {
     /// Another process asked it last before this time.
     pub(super) fn asked_before(&mut self, at: Option<SystemTime>) {
         self.good = at;
+    }
+
+    /// The service's clock was set back by so much.
+    pub(super) fn move_back(&mut self, by: Duration) {
+        let round = self.round.iter_mut().flatten().map(|since| &mut since.service);
+        self.good.iter_mut().chain(&mut self.asked).chain(round).for_each(|at| *at = sub(*at, by));
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -256,8 +262,6 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::fakes::FakeSource;
     use super::*;
 

@@ -378,6 +378,7 @@ impl Core {
             }
             FaultKind::Freeze(ms) => self.stops.push_back((now + ms * MS, true)),
             FaultKind::Sleep(ms) => self.stops.push_back((now + ms * MS, false)),
+            FaultKind::ClockSet(seconds) => self.service.set_clock_back(seconds * SEC, now),
             FaultKind::WallJump(seconds) => self.jumps.push((now, seconds)),
             // The program's side handles the ones with a fixed time.
             FaultKind::Stall(_) | FaultKind::Restart { .. } if fault.phase.is_none() => {}

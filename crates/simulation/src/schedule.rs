@@ -123,6 +123,8 @@ pub(crate) enum FaultKind {
     Sleep(u64),
     /// The client's wall clock jumps by this many seconds.
     WallJump(i64),
+    /// The clock of the service's hosts is set back by this many seconds.
+    ClockSet(u64),
     /// The program does not read.
     Stall(u64),
     /// The program ends without closing and restarts after `down_ms` from the resume token that it had taken `age_ms`
@@ -165,6 +167,7 @@ impl FaultKind {
             Self::Freeze(_) => "freeze",
             Self::Sleep(_) => "sleep",
             Self::WallJump(_) => "wall clock jump",
+            Self::ClockSet(_) => "clock set",
             Self::Stall(_) => "stalled reader",
             Self::Restart { .. } => "restart",
         }
@@ -332,6 +335,7 @@ impl Schedule {
         let events = draw_events(&mut rng, mode, &filters, end - TAIL, is_long, &faults);
         let deletions = draw_deletions(&mut rng, &events);
         let skew = if rng.percent(70) { 0 } else { rng.pick(&[3600, -3600, 40, -40, 3]) };
+        let faults = set_clock(seed, faults, end);
         Self {
             seed,
             mode,
@@ -655,7 +659,8 @@ impl Schedule {
         schedule.end = schedule.end.min(rng.range(75, 120) * SEC);
         let last = schedule.end - TAIL;
         schedule.events.retain(|event| event.at < last);
-        schedule.faults.retain(|fault| fault.at < last && !matches!(fault.what, FaultKind::Restart { .. }));
+        let is_over = |what| matches!(what, FaultKind::Restart { .. } | FaultKind::ClockSet(_));
+        schedule.faults.retain(|fault| fault.at < last && !is_over(fault.what));
         schedule.faults.truncate(if rng.percent(50) { 0 } else { 1 });
         let crashes = (0..rng.pick(&[1, 2, 3, 4])).map(|_| Crash {
             // Some happen during the start.
@@ -681,7 +686,9 @@ impl Schedule {
     /// Without any fault.
     pub(crate) fn is_calm(&self) -> bool {
         let knobs = &self.knobs;
-        self.faults.iter().all(|fault| matches!(fault.what, FaultKind::Foreign | FaultKind::WallJump(_)))
+        self.faults
+            .iter()
+            .all(|fault| matches!(fault.what, FaultKind::Foreign | FaultKind::WallJump(_) | FaultKind::ClockSet(_)))
             && self.crashes.is_none()
             && knobs.agent_no_id_percent == 0
             && knobs.disables == 0
@@ -756,6 +763,26 @@ fn draw_filters(rng: &mut Rng) -> Vec<Filter> {
         .collect();
     filters.sort_unstable();
     filters
+}
+
+/// Sets the service's clock back, shortly before or some time before another fault: what is lost then was proven by the
+/// clock as it was. Drawn apart, so that other schedules do not change.
+///
+/// Not where the program starts again from a resume token: its times are by the clock as it was, and nothing in it
+/// tells by how much that was set meanwhile.
+fn set_clock(seed: u64, mut faults: Vec<Fault>, end: Us) -> Vec<Fault> {
+    let mut rng = Rng::part(seed, 61);
+    if !rng.percent(5) || faults.iter().any(|fault| matches!(fault.what, FaultKind::Restart { .. })) {
+        return faults;
+    }
+    let before = rng.pick(&[0, 3, 40]) * SEC + rng.below(10 * SEC);
+    let at = match faults.first() {
+        Some(fault) if rng.percent(80) => fault.at.saturating_sub(before).max(SEC),
+        _ => rng.range(SEC, end - TAIL),
+    };
+    faults.push(Fault::new(at, FaultKind::ClockSet(rng.pick(&[10, 30, 120, 600, 3600]))));
+    faults.sort_by_key(|fault| fault.at);
+    faults
 }
 
 /// Some messages are deleted soon after they came.

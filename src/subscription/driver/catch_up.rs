@@ -102,7 +102,7 @@ impl Driver {
     /// `reason`: why nothing is proven, overriding the sources' answers.
     fn resumed_marker(&self, reason: Option<OpenReason>, unended: Unended) -> Resumed {
         let now = self.now().to;
-        self.recovery.resumed(unended, self.filters.requested(), reason, (now, self.active.ledger.latest(now)))
+        self.recovery.resumed(unended, self.filters.requested(), reason, (now, self.active.ledger.latest(now, now)))
     }
 
     fn report_resumed(&mut self, reason: Option<OpenReason>, unended: Unended) {
@@ -130,8 +130,9 @@ impl Driver {
                     self.polled_in_part(source, None, None);
                 }
                 Ask::Filled => {
+                    let is_set = self.recovery.since(None).is_some_and(|since| self.active.ledger.is_clock_set(since));
                     if let Some(unended) = self.recovery.filled() {
-                        self.report_resumed(None, unended);
+                        self.report_resumed(is_set.then_some(OpenReason::ClockSet), unended);
                     }
                 }
             }
@@ -241,7 +242,7 @@ impl Driver {
             cause: GapCause::PolledInPart,
             certainty: Certainty::Possible,
             since: part.since,
-            until: Some(now),
+            until: Some(self.active.ledger.latest(part.since.unwrap_or(now), now)),
             lost: None,
             filters: part.filters,
         });
@@ -297,8 +298,9 @@ impl Driver {
         let unsettled = self.recovery.end_polls();
         // The gap that begins here covers what lies behind the last answers of all sources.
         let last = self.active.ledger.since(&Loss::ALL);
-        let until = Some(self.active.ledger.latest(self.now().to));
+        let now = self.now().to;
         for (since, filters) in unsettled.into_iter().filter(|(since, _)| *since < last) {
+            let until = Some(self.active.ledger.latest(since, now));
             self.cut_filling();
             self.recovery.opened(&filters);
             self.intake.queue_mut().push_marker(Delivery::Gap(Gap {

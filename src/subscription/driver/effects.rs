@@ -275,7 +275,7 @@ impl Driver {
         };
         tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
         let certainty = if cause == GapCause::TransportChanged { Certainty::Possible } else { Certainty::Certain };
-        let until = self.is_ending().then(|| self.active.ledger.latest(self.now().to));
+        let until = self.is_ending().then(|| self.active.ledger.latest(since, self.now().to));
         let filters = self.filters.since(since).to_vec();
         self.fill_with_next();
         self.recovery.plan.put_off();
@@ -304,7 +304,7 @@ impl Driver {
     /// answers.
     pub(super) fn reported(&self, cause: GapCause, Interval { since, until, certainty }: Interval) -> Gap {
         let filters = self.filters.since(since).to_vec();
-        let (since, until) = (Some(self.active.ledger.earliest(since)), Some(self.active.ledger.latest(until)));
+        let (since, until) = (Some(self.active.ledger.earliest(since)), Some(self.active.ledger.latest(since, until)));
         Gap { cause, certainty, since, until, lost: None, filters }
     }
 

@@ -187,8 +187,9 @@ impl Driver {
 
     pub(super) fn discard_queue(&mut self) {
         if let Some(Discarded { since, certainty, lost }) = self.intake.queue_mut().discard() {
-            let (cause, until) = (GapCause::Discarded, Some(self.active.ledger.latest(self.now().to)));
-            let filters = self.filters.since(since.unwrap_or(SystemTime::UNIX_EPOCH)).to_vec();
+            let begun = since.unwrap_or(SystemTime::UNIX_EPOCH);
+            let (cause, until) = (GapCause::Discarded, Some(self.active.ledger.latest(begun, self.now().to)));
+            let filters = self.filters.since(begun).to_vec();
             let gap = Gap { cause, certainty, since, until, lost, filters };
             self.intake.queue_mut().push_marker(Delivery::Gap(gap));
         }

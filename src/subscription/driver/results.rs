@@ -195,6 +195,7 @@ impl Driver {
         self.report.failures.call_succeeded();
         if let Some(date) = info.answered_at {
             self.active.ledger.learn_date(asked.at, Instant::now(), date);
+            self.follow_clock();
         }
         let handover = match (takes_over, self.routes.has_lease()) {
             (true, _) => Handover::TakesOver,

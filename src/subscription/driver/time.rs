@@ -30,6 +30,16 @@ impl Driver {
     pub(super) fn learn_time(&mut self) {
         let newest = self.setup.control.rate_budget().and_then(|budget| budget.dated());
         self.active.ledger.learn(newest);
+        self.follow_clock();
+    }
+
+    /// Times of the service that the ledger does not hold follow its clock, which may have been set back.
+    pub(super) fn follow_clock(&mut self) {
+        let by = self.active.ledger.take_set_back();
+        if !by.is_zero() {
+            tracing::warn!(seconds = by.as_secs(), "the service's clock was set back");
+            self.recovery.move_back(by);
+        }
     }
 
     pub(super) fn check_clock(&mut self) {
@@ -50,7 +60,9 @@ impl Driver {
     }
 
     pub(super) fn judged(&mut self, by: Duration, asked: Instant, answer: &Result<SubscriptionInfo>) {
-        match self.active.ledger.judge_jump(Instant::now(), by, asked, self.setup.has_address, answer) {
+        let verdict = self.active.ledger.judge_jump(Instant::now(), by, asked, self.setup.has_address, answer);
+        self.follow_clock();
+        match verdict {
             Verdict::WasSet => tracing::info!(seconds = by.as_secs(), "the wall clock was set"),
             Verdict::Slept => {
                 tracing::info!(seconds = by.as_secs(), "the machine slept");

@@ -229,7 +229,7 @@ impl Oracle<'_> {
                 .schedule
                 .faults
                 .iter()
-                .all(|fault| matches!(fault.what, FaultKind::Foreign | FaultKind::WallJump(_)))
+                .all(|fault| matches!(fault.what, FaultKind::Foreign | FaultKind::WallJump(_) | FaultKind::ClockSet(_)))
         {
             self.violate("start-error", 0, error.clone());
         }
@@ -402,7 +402,8 @@ impl Oracle<'_> {
         let covered = |filter: &Filter| matches!(filter, Filter::Sms | Filter::Voicemail);
         let hindered = schedule.faults.iter().any(|fault| match fault.what {
             FaultKind::Http { op, .. } => matches!(op, Op::Sync | Op::Token),
-            FaultKind::Slow { .. } | FaultKind::ExpireTokens | FaultKind::EndLogins => true,
+            // A source's position from before its clock was set proves nothing of the time after.
+            FaultKind::Slow { .. } | FaultKind::ExpireTokens | FaultKind::EndLogins | FaultKind::ClockSet(_) => true,
             FaultKind::Freeze(_) | FaultKind::Sleep(_) | FaultKind::Stall(_) => {
                 fault.at < from + SOON && gap.at < fault.at + 100 * SEC
             }
@@ -503,7 +504,7 @@ impl Oracle<'_> {
     fn false_full(&mut self) {
         let is_told = self.is_told_the_time();
         let is_again = !self.record.restarts.is_empty();
-        if self.schedule.skew != 0 || !self.core.jumps.is_empty() || !is_told || is_again {
+        if self.schedule.skew != 0 || !self.core.jumps.is_empty() || self.is_clock_set() || !is_told || is_again {
             // By a wrong clock, or to another process, others are new.
             return;
         }
@@ -534,14 +535,33 @@ impl Oracle<'_> {
         }
         let sent = event.at + self.schedule.knobs.send_lag_ms * MS + MS;
         let by_service = |at: Us| Wall::try_from(at).unwrap_or(Wall::MAX);
-        let (mut latest, mut earliest) = (by_service(sent), by_service(event.at));
-        if !self.is_told_the_time() {
-            latest = latest.max(wall_at(self.core, sent));
-            earliest = earliest.min(wall_at(self.core, event.at));
-        }
-        let earliest = earliest - 1000;
         let until = gap.until.or(gap.resumed.as_ref().map(|(_, _, end, _)| *end));
-        gap.since.is_none_or(|since| since <= latest) && until.is_none_or(|until| until >= earliest)
+        // A gap that is reported before its client can know that the clock was set has an end by the clock as it was,
+        // and one that is reported later a beginning by the clock as it is. So an event counts as covered by the time
+        // that the service wrote on it or by the instant of its emission, both by either clock; not by a mixture of
+        // them.
+        self.clock_sets().any(|back| {
+            let (mut latest, mut earliest) = (by_service(sent) - back, by_service(event.at) - back);
+            if !self.is_told_the_time() {
+                latest = latest.max(wall_at(self.core, sent));
+                earliest = earliest.min(wall_at(self.core, event.at));
+            }
+            gap.since.is_none_or(|since| since <= latest) && until.is_none_or(|until| until >= earliest - 1000)
+        })
+    }
+
+    /// By how much the service's clock was set back in all, from the beginning on.
+    fn clock_sets(&self) -> impl Iterator<Item = Wall> {
+        let sets = self.core.service.clock.sets.iter();
+        let mut back = 0;
+        std::iter::once(0).chain(sets.map(move |(_, by)| {
+            back += Wall::try_from(*by).unwrap_or(Wall::MAX);
+            back
+        }))
+    }
+
+    fn is_clock_set(&self) -> bool {
+        !self.core.service.clock.sets.is_empty()
     }
 
     fn events(&mut self) {
@@ -767,6 +787,10 @@ impl Oracle<'_> {
         // A wrong clock allows no statement.
         let is_wrong =
             self.schedule.skew != 0 || self.schedule.faults.iter().any(|it| matches!(it.what, FaultKind::WallJump(_)));
+        if self.is_clock_set() {
+            // A gap begins by one clock, and its events may bear another.
+            return;
+        }
         // After a crash a gap begins where the program acknowledged last, however long ago.
         let is_explicit = self.schedule.crashes.as_ref().is_some_and(|plan| plan.explicit);
         let is_by_ack = |gap: &Gap, since: Wall| {

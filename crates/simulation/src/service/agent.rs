@@ -8,7 +8,7 @@ use super::http::{Answer, Request};
 use super::{Cx, Op, Service, SvcEv, Wrong};
 use crate::net::{ConnId, Net};
 use crate::rng::Rng;
-use crate::time::{SEC, Us, stamp};
+use crate::time::{SEC, Us};
 use crate::world::{Emission, What};
 
 #[derive(Debug)]
@@ -279,7 +279,7 @@ impl Service {
                 };
                 let value = json!({"IISHost": "WEB", "VCHost": "VC", "Type": "CallContactEvent", "ContactID": (900_100 + contact).to_string(),
                     "MasterID": "1", "ParentContactId": "", "Status": status, "CallType": "Regular", "DNIS": "+1", "ANI": "+2",
-                    "Skill": tag, "IsInbound": "True", "StartTimeUTC": stamp(event.at), "LastStateChangeTimeUTC": stamp(event.at),
+                    "Skill": tag, "IsInbound": "True", "StartTimeUTC": self.clock.stamp(event.at), "LastStateChangeTimeUTC": self.clock.stamp(event.at),
                     "FinalState": if last { "True" } else { "False" }});
                 if last {
                     self.agent.contacts.remove(&contact);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Service;
 use super::http::{Answer, Request};
 use super::subs::{call_session, post_id, telephony_session};
-use crate::time::{MS, SEC, Us, parse_stamp, stamp};
+use crate::time::{MS, SEC, ServiceClock, Shown, Us, parse_stamp};
 use crate::world::{CHAT, EXTENSION, Emission, What};
 
 #[derive(Debug, Clone)]
@@ -26,19 +26,19 @@ impl Message {
     }
 
     /// The form in a sync: only the id of a deleted message (rest §6.1).
-    fn synced(&self) -> Value {
+    fn synced(&self, clock: &ServiceClock) -> Value {
         match self.deleted {
             Some(_) => json!({"id": self.id, "availability": "Deleted"}),
-            None => self.record(),
+            None => self.record(clock),
         }
     }
 
-    pub(crate) fn record(&self) -> Value {
+    pub(crate) fn record(&self, clock: &ServiceClock) -> Value {
         json!({
             "id": self.id, "uri": format!("https://platform.sim.example/restapi/v1.0/account/~/extension/~/message-store/{}", self.id),
             "extensionId": EXTENSION.parse::<u64>().unwrap_or_default(),
             "to": [{"phoneNumber": "+16505550199", "name": "Sim"}], "from": {"phoneNumber": "+16505550100", "name": self.text},
-            "type": self.kind, "creationTime": stamp(self.created), "lastModifiedTime": stamp(self.read.unwrap_or(self.created)),
+            "type": self.kind, "creationTime": clock.stamp(self.created), "lastModifiedTime": clock.stamp(self.read.unwrap_or(self.created)),
             "readStatus": if self.read.is_some() { "Read" } else { "Unread" }, "priority": "Normal", "attachments": [], "direction": "Inbound",
             "availability": if self.deleted.is_some() { "Deleted" } else { "Alive" },
             "subject": self.text, "messageStatus": "Received", "conversationId": 77, "conversation": {"id": "77"},
@@ -57,17 +57,17 @@ struct CallRecord {
 }
 
 impl CallRecord {
-    fn record(&self) -> Value {
+    fn record(&self, clock: &ServiceClock) -> Value {
         json!({
             "id": format!("log-{}", self.session), "uri": format!("https://platform.sim.example/call-log/log-{}", self.session),
             "sessionId": call_session(self.session), "telephonySessionId": telephony_session(self.session),
-            "partyId": format!("p-{}-1", telephony_session(self.session)), "startTime": stamp(self.start),
+            "partyId": format!("p-{}-1", telephony_session(self.session)), "startTime": clock.stamp(self.start),
             "duration": (self.end - self.start) / SEC, "durationMs": (self.end - self.start) / MS, "type": "Voice",
             "internalType": "LongDistance", "direction": "Inbound", "action": "Phone Call",
             "result": if self.is_missed { "Missed" } else { "Call connected" },
             "from": {"phoneNumber": "+16505550100", "name": self.text}, "to": {"phoneNumber": "+16505550199"},
             "extension": {"id": EXTENSION.parse::<u64>().unwrap_or_default(), "uri": "https://platform.sim.example/extension"},
-            "lastModifiedTime": stamp(self.end),
+            "lastModifiedTime": clock.stamp(self.end),
         })
     }
 }
@@ -82,10 +82,10 @@ pub(crate) struct Post {
 }
 
 impl Post {
-    fn record(&self) -> Value {
+    fn record(&self, clock: &ServiceClock) -> Value {
         json!({
             "id": post_id(self.post), "groupId": CHAT, "type": "TextMessage", "text": self.text, "creatorId": "555",
-            "addedPersonIds": null, "creationTime": stamp(self.created), "lastModifiedTime": stamp(self.modified),
+            "addedPersonIds": null, "creationTime": clock.stamp(self.created), "lastModifiedTime": clock.stamp(self.modified),
             "attachments": null, "activity": null, "title": null, "iconUri": null, "iconEmoji": null, "mentions": null,
         })
     }
@@ -106,7 +106,7 @@ struct Frame {
     text: String,
     made: Us,
     kinds: Vec<String>,
-    from: Us,
+    from: Shown,
     missed_only: bool,
 }
 
@@ -203,7 +203,7 @@ impl Service {
         }
     }
 
-    fn new_frame(&mut self, kind: &str, now: Us, request: &Request, from: Us) -> String {
+    fn new_frame(&mut self, kind: &str, now: Us, request: &Request, from: Shown) -> String {
         let text = format!("{kind}-{}", self.hex(20));
         let kinds = request.queries("messageType").map(str::to_owned).collect();
         let missed_only = request.query("statusGroup") == Some("Missed");
@@ -234,17 +234,19 @@ impl Service {
         kinds.is_empty() || kinds.iter().any(|it| it.eq_ignore_ascii_case(kind))
     }
 
-    fn in_frame(&self, at: Us, from: Us, to: Us) -> bool {
+    fn in_frame(&self, at: Us, from: Shown, to: Shown) -> bool {
+        let at = self.clock.at(at).floor_ms();
         at >= from && if self.knobs.sync_date_to_exclusive == 1 { at < to } else { at <= to }
     }
 
     fn message_sync(&mut self, request: &Request, now: Us) -> Answer {
+        let synced = self.clock.stamp(now);
         let answer = |records: Vec<Value>, kind: &str, token: String, older: bool| {
             Answer::json(
                 200,
                 &json!({
                     "uri": "https://platform.sim.example/message-sync", "records": records,
-                    "syncInfo": {"syncType": kind, "syncToken": token, "syncTime": stamp(now), "olderRecordsExist": older},
+                    "syncInfo": {"syncType": kind, "syncToken": token, "syncTime": synced, "olderRecordsExist": older},
                 }),
             )
         };
@@ -259,20 +261,24 @@ impl Service {
                     .store
                     .messages
                     .iter()
-                    .filter(|it| it.visible <= now && it.created >= frame.from && Self::wants(&frame.kinds, it.kind))
+                    .filter(|it| {
+                        it.visible <= now
+                            && self.clock.at(it.created) >= frame.from
+                            && Self::wants(&frame.kinds, it.kind)
+                    })
                     .filter(|it| {
                         it.visible > frame.made
                             || it.deleted.is_some_and(|at| at > frame.made)
                             || it.changed() + overlap > frame.made
                     })
-                    .map(Message::synced)
+                    .map(|it| it.synced(&self.clock))
                     .collect();
                 let token = self.renewed(frame, "m", now);
                 answer(records, "ISync", token, false)
             }
             Some("FSync") => {
-                let to = request.query("dateTo").and_then(parse_stamp).unwrap_or(now + SEC);
-                let from = request.query("dateFrom").and_then(parse_stamp).unwrap_or(0);
+                let to = request.query("dateTo").and_then(parse_stamp).unwrap_or(self.clock.at(now + SEC));
+                let from = request.query("dateFrom").and_then(parse_stamp).unwrap_or(ALWAYS);
                 let most = request.query("recordCount").and_then(|text| text.parse().ok()).unwrap_or(100);
                 let most = most.min(usize::try_from(self.knobs.sync_page).unwrap_or(usize::MAX));
                 let kinds: Vec<String> = request.queries("messageType").map(str::to_owned).collect();
@@ -281,12 +287,12 @@ impl Service {
                     .messages
                     .iter()
                     .filter(|it| it.visible <= now && it.deleted.is_none() && Self::wants(&kinds, it.kind))
-                    .filter(|it| self.in_frame(floor_ms(it.created), from, to))
+                    .filter(|it| self.in_frame(it.created, from, to))
                     .collect();
                 found.sort_by_key(|it| std::cmp::Reverse((it.created, it.id)));
                 let older = found.len() > most;
                 found.truncate(most);
-                let records = found.into_iter().map(Message::record).collect();
+                let records = found.into_iter().map(|it| it.record(&self.clock)).collect();
                 let token = self.new_frame("m", now, request, from);
                 answer(records, "FSync", token, older)
             }
@@ -296,8 +302,8 @@ impl Service {
 
     /// Deleted messages are listed if requested by their availability (rest §6.2).
     fn message_list(&self, request: &Request, now: Us) -> Answer {
-        let to = request.query("dateTo").and_then(parse_stamp).unwrap_or(now + SEC);
-        let from = request.query("dateFrom").and_then(parse_stamp).unwrap_or(0);
+        let to = request.query("dateTo").and_then(parse_stamp).unwrap_or(self.clock.at(now + SEC));
+        let from = request.query("dateFrom").and_then(parse_stamp).unwrap_or(ALWAYS);
         let kinds: Vec<String> = request.queries("messageType").map(str::to_owned).collect();
         let wanted: Vec<&str> = request.queries("availability").collect();
         let is_wanted = |it: &Message| {
@@ -310,17 +316,18 @@ impl Service {
             .iter()
             .rev()
             .filter(|it| it.visible <= now && is_wanted(it) && Self::wants(&kinds, it.kind))
-            .filter(|it| self.in_frame(floor_ms(it.created), from, to));
-        page(request, found.map(Message::record).collect())
+            .filter(|it| self.in_frame(it.created, from, to));
+        page(request, found.map(|it| it.record(&self.clock)).collect())
     }
 
     fn call_sync(&mut self, request: &Request, now: Us) -> Answer {
+        let synced = self.clock.stamp(now);
         let answer = |records: Vec<Value>, kind: &str, token: String| {
             Answer::json(
                 200,
                 &json!({
                     "uri": "https://platform.sim.example/call-log-sync", "records": records,
-                    "syncInfo": {"syncType": kind, "syncToken": token, "syncTime": stamp(now)},
+                    "syncInfo": {"syncType": kind, "syncToken": token, "syncTime": synced},
                 }),
             )
         };
@@ -336,7 +343,7 @@ impl Service {
                     .iter()
                     .rev()
                     .filter(|it| it.visible <= now && it.visible > frame.made && (!frame.missed_only || it.is_missed))
-                    .map(CallRecord::record)
+                    .map(|it| it.record(&self.clock))
                     .collect();
                 let token = self.renewed(frame, "c", now);
                 answer(records, "ISync", token)
@@ -347,16 +354,20 @@ impl Service {
                 else {
                     return Answer::error(400, "CMN-101", "Parameter [recordCount] is invalid", Some("recordCount"));
                 };
-                let from = request.query("dateFrom").and_then(parse_stamp).unwrap_or(0);
+                let from = request.query("dateFrom").and_then(parse_stamp).unwrap_or(ALWAYS);
                 let missed_only = request.query("statusGroup") == Some("Missed");
                 let records = self
                     .store
                     .calls
                     .iter()
                     .rev()
-                    .filter(|it| it.visible <= now && floor_ms(it.start) >= from && (!missed_only || it.is_missed))
+                    .filter(|it| {
+                        it.visible <= now
+                            && self.clock.at(it.start).floor_ms() >= from
+                            && (!missed_only || it.is_missed)
+                    })
                     .take(most)
-                    .map(CallRecord::record)
+                    .map(|it| it.record(&self.clock))
                     .collect();
                 let token = self.new_frame("c", now, request, from);
                 answer(records, "FSync", token)
@@ -366,19 +377,22 @@ impl Service {
     }
 
     fn call_list(&self, request: &Request, now: Us) -> Answer {
-        let to = request.query("dateTo").and_then(parse_stamp).unwrap_or(now + SEC);
-        let from = request.query("dateFrom").and_then(parse_stamp).unwrap_or(0);
+        let to = request.query("dateTo").and_then(parse_stamp).unwrap_or(self.clock.at(now + SEC));
+        let from = request.query("dateFrom").and_then(parse_stamp).unwrap_or(ALWAYS);
         let missed_only = request.query("statusGroup") == Some("Missed");
-        let found = self.store.calls.iter().rev().filter(|it| {
-            it.visible <= now && self.in_frame(floor_ms(it.start), from, to) && (!missed_only || it.is_missed)
-        });
-        page(request, found.map(CallRecord::record).collect())
+        let found = self
+            .store
+            .calls
+            .iter()
+            .rev()
+            .filter(|it| it.visible <= now && self.in_frame(it.start, from, to) && (!missed_only || it.is_missed));
+        page(request, found.map(|it| it.record(&self.clock)).collect())
     }
 
     fn chats(&self, now: Us) -> Answer {
         let last = self.store.posts.iter().filter(|it| it.visible <= now).map(|it| it.modified).max();
         let records: Vec<Value> = last
-            .map(|last| json!({"id": CHAT, "type": "Team", "name": "Sim", "creationTime": stamp(0), "lastModifiedTime": stamp(last)}))
+            .map(|last| json!({"id": CHAT, "type": "Team", "name": "Sim", "creationTime": self.clock.stamp(0), "lastModifiedTime": self.clock.stamp(last)}))
             .into_iter()
             .collect();
         Answer::json(200, &json!({"records": records, "navigation": {}}))
@@ -391,7 +405,7 @@ impl Service {
         let from: usize =
             request.query("pageToken").and_then(|text| text.strip_prefix("older-")?.parse().ok()).unwrap_or(0);
         let more = found.len() > from + most;
-        let records: Vec<Value> = found.into_iter().skip(from).take(most).map(Post::record).collect();
+        let records: Vec<Value> = found.into_iter().skip(from).take(most).map(|it| it.record(&self.clock)).collect();
         let mut navigation = json!({});
         if let (true, Some(map)) = (more, navigation.as_object_mut()) {
             map.insert("prevPageToken".into(), format!("older-{}", from + most).into());
@@ -400,10 +414,8 @@ impl Service {
     }
 }
 
-/// Times on the wire have milliseconds.
-fn floor_ms(at: Us) -> Us {
-    at / MS * MS
-}
+/// The beginning of a frame that has none.
+const ALWAYS: Shown = Shown(i64::MIN);
 
 fn page(request: &Request, records: Vec<Value>) -> Answer {
     let number =

@@ -9,7 +9,7 @@ use super::subs::Call;
 use super::{Cx, Service, SvcEv, Wrong, frames};
 use crate::net::{ConnId, End, Net};
 use crate::rng::Rng;
-use crate::time::{MS, SEC, Us, http_date, stamp_with};
+use crate::time::{MS, SEC, Us, stamp_with};
 
 #[derive(Debug, Clone)]
 struct WsToken {
@@ -211,7 +211,7 @@ impl Service {
         let Some(socket) = self.gateway.socket(conn) else { return };
         let (login, offer) = (socket.login, socket.offer.clone());
         let mut body = json!({
-            "creationTime": stamp_with(now, "+0000"), "maxConnectionsPerSession": 50, "recoveryBufferSize": self.knobs.ws_buffer,
+            "creationTime": stamp_with(self.clock.at(now), "+0000"), "maxConnectionsPerSession": 50, "recoveryBufferSize": self.knobs.ws_buffer,
             "recoveryTimeout": self.knobs.ws_recovery_s, "idleTimeout": self.knobs.ws_idle_s,
             "absoluteTimeout": self.knobs.ws_absolute_s, "maxActiveRequests": 10,
         });
@@ -516,7 +516,7 @@ impl Service {
         if self.knobs.http_date == 1
             && let Some(headers) = meta.get_mut("headers").and_then(Value::as_object_mut)
         {
-            headers.insert("Date".into(), http_date(now).into());
+            headers.insert("Date".into(), self.clock.http_date(now).into());
         }
         if self.knobs.rate_headers == 1 {
             let label = self.rates.label(Answer::empty(200), group, now, true);

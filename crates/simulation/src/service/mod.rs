@@ -27,7 +27,7 @@ use crate::core::Ev;
 use crate::net::{ConnId, End, Host, Net, Upcall};
 use crate::rng::Rng;
 use crate::sched::Sched;
-use crate::time::{MS, SEC, Us, http_date};
+use crate::time::{MS, SEC, ServiceClock, Us};
 use crate::trace::Trace;
 use crate::world::{Emission, Filter};
 
@@ -153,6 +153,8 @@ pub(crate) struct Misdeed {
 pub(crate) struct Service {
     pub(crate) knobs: Knobs,
     pub(crate) rng: Rng,
+    /// The clock of all its hosts. PubNub, which others operate, has its own.
+    pub(crate) clock: ServiceClock,
     conns: BTreeMap<ConnId, HttpConn>,
     pub(crate) auth: Auth,
     pub(crate) rates: Rates,
@@ -179,6 +181,7 @@ impl Service {
     pub(crate) fn new(knobs: Knobs, seed: u64) -> Self {
         let rng = Rng::part(seed, 11);
         Self {
+            clock: ServiceClock::default(),
             conns: BTreeMap::new(),
             auth: Auth::default(),
             rates: Rates::new(&knobs),
@@ -376,7 +379,7 @@ impl Service {
             return;
         }
         if self.knobs.http_date == 1 {
-            answer.headers.push(("Date".into(), http_date(cx.now())));
+            answer.headers.push(("Date".into(), self.clock.http_date(cx.now())));
         }
         cx.trace(format_args!("#{conn} <- {} {} bytes {wrong:?}", answer.status, answer.body.len()));
         let chunked = self.knobs.http_chunked == 1;
@@ -415,6 +418,13 @@ impl Service {
             self.watch_idle(conn, cx);
             self.read_requests(conn, cx);
         }
+    }
+
+    /// Its clock is set back, as after it was wrong. Whether that is ever visible, and how the hosts follow, is
+    /// unverified.
+    pub(crate) fn set_clock_back(&mut self, by: Us, now: Us) {
+        self.fact("clock set");
+        self.clock.sets.push((now, by));
     }
 
     // ---- what is due ----

@@ -296,7 +296,8 @@ impl Service {
     }
 
     fn time(&self, at: Us) -> String {
-        if self.knobs.time_form == 1 { stamp_with(at, "+0000") } else { stamp(at) }
+        let shown = self.clock.at(at);
+        if self.knobs.time_form == 1 { stamp_with(shown, "+0000") } else { stamp(shown) }
     }
 
     fn info(&self, index: usize, now: Us, is_relative: bool) -> Value {
@@ -362,7 +363,7 @@ impl Service {
         let (uri, body) = self.body(event);
         let sub = &self.subs.all[index];
         let mut whole = json!({
-            "uuid": uuid, "event": self.expanded(uri), "timestamp": stamp(now), "subscriptionId": sub.id, "ownerId": EXTENSION,
+            "uuid": uuid, "event": self.expanded(uri), "timestamp": self.clock.stamp(now), "subscriptionId": sub.id, "ownerId": EXTENSION,
         });
         if let Some(map) = whole.as_object_mut() {
             match (event.what, body) {
@@ -377,11 +378,15 @@ impl Service {
     }
 
     fn body(&self, event: &Emission) -> (&'static str, Value) {
-        let at = stamp(event.at);
+        let at = self.clock.stamp(event.at);
         let body = match event.what {
             What::AgentShot | What::AgentContact { .. } => Value::Null,
-            What::Sms | What::Voicemail => self.store.message(event.id).map(|it| it.record()).unwrap_or_default(),
-            What::VoicemailRead(voicemail) => self.store.message(voicemail).map(|it| it.record()).unwrap_or_default(),
+            What::Sms | What::Voicemail => {
+                self.store.message(event.id).map(|it| it.record(&self.clock)).unwrap_or_default()
+            }
+            What::VoicemailRead(voicemail) => {
+                self.store.message(voicemail).map(|it| it.record(&self.clock)).unwrap_or_default()
+            }
             What::Stored => json!({
                 "extensionId": EXTENSION.parse::<u64>().unwrap_or_default(), "lastUpdated": at,
                 "changes": [{"type": "Fax", "newCount": 1, "updatedCount": 0, "newMessageIds": [600_000 + u64::from(event.id)]}],
@@ -391,7 +396,7 @@ impl Service {
                 let kind = if matches!(event.what, What::PostAdded(_)) { "PostAdded" } else { "PostChanged" };
                 json!({
                     "id": post_id(post), "groupId": CHAT, "type": "TextMessage", "text": event.tag(), "creatorId": "555",
-                    "addedPersonIds": null, "creationTime": stamp(created), "lastModifiedTime": at, "attachments": null,
+                    "addedPersonIds": null, "creationTime": self.clock.stamp(created), "lastModifiedTime": at, "attachments": null,
                     "activity": null, "title": null, "iconUri": null, "iconEmoji": null, "mentions": null, "eventType": kind,
                 })
             }
