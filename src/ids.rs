@@ -105,7 +105,7 @@ macro_rules! id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let raw = Box::<RawValue>::deserialize(deserializer)?;
+                let raw = Box::<::serde_json::value::RawValue>::deserialize(deserializer)?;
                 text_or_number(&*raw).map(Self).map_err(de::Error::custom)
             }
         }

@@ -159,6 +159,7 @@ mod guard;
 mod health;
 pub mod http;
 mod ids;
+mod json;
 mod kind;
 pub mod policy;
 mod random;

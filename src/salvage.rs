@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 /// A list or an object, cut into its parts.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Parts<T> {
@@ -72,13 +74,14 @@ pub(crate) fn elements(text: &str) -> Option<Parts<&str>> {
     Some(Parts { parts, closed: false })
 }
 
-struct Cutter<'a> {
+/// Cuts a text by its quotes and brackets.
+pub(crate) struct Cutter<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Cutter<'a> {
-    fn after(text: &'a str, open: u8) -> Option<Self> {
+    pub(crate) fn after(text: &'a str, open: u8) -> Option<Self> {
         let text = text.trim();
         (text.as_bytes().first() == Some(&open)).then_some(Self { text, at: 1 })
     }
@@ -95,11 +98,19 @@ impl<'a> Cutter<'a> {
     }
 
     /// Where the next part begins; commas in between, however many, are no parts.
-    fn next_start(&mut self) -> Option<u8> {
+    pub(crate) fn next_start(&mut self) -> Option<u8> {
         while self.skip_space() == Some(b',') {
             self.at += 1;
         }
         self.byte()
+    }
+
+    /// Past the colon between a name and its value, if it is there, and the space around it.
+    pub(crate) fn skip_colon(&mut self) {
+        if self.skip_space() == Some(b':') {
+            self.at += 1;
+            self.skip_space();
+        }
     }
 
     fn is_at_end(&self) -> bool {
@@ -108,7 +119,7 @@ impl<'a> Cutter<'a> {
 
     /// The value that begins here, up to where its brackets and quotes close. At least
     /// one byte long.
-    fn value(&mut self) -> &'a str {
+    pub(crate) fn value(&mut self) -> &'a str {
         let (start, mut depth) = (self.at, 0_usize);
         while let Some(byte) = self.byte() {
             match byte {
@@ -141,16 +152,15 @@ impl<'a> Cutter<'a> {
     /// line breaks above all, is part of it.
     fn string(&mut self) {
         self.at += 1;
-        while let Some(byte) = self.byte() {
-            self.at += 1;
-            match byte {
-                b'"' => return,
-                // Never into the middle of a character: the next byte is skipped only
-                // where it is ASCII.
-                b'\\' if self.byte().is_some_and(|byte| byte.is_ascii()) => self.at += 1,
-                _ => {}
+        while let Some(found) = memchr2(b'"', b'\\', &self.text.as_bytes()[self.at..]) {
+            self.at += found + 1;
+            if self.text.as_bytes()[self.at - 1] == b'"' {
+                return;
             }
+            // Never into the middle of a character: the next byte is skipped only where it is ASCII.
+            self.at += usize::from(self.byte().is_some_and(|byte| byte.is_ascii()));
         }
+        self.at = self.text.len();
     }
 }
 

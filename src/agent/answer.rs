@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 use super::event::value::{Fields, text};
 use super::machine::{self, Doubt};
 use crate::error::{Disposition, Error, ErrorKind, Result};
-use crate::event::lenient::elements;
 use crate::http::Answer;
 use crate::http::envelope::{self, retry_after};
 use crate::policy::LONGEST_POLL_PAUSE;
@@ -66,15 +65,15 @@ impl Batch {
         let fields = Fields::of(&raw).ok_or_else(|| Unread::Garbled("the batch is not a JSON object".into()))?;
         let (mut events, mut count) = (Vec::new(), 0);
         if let Some(list) = fields.get(&["events"]).filter(|list| list.get() != "null")
-            && !elements(list, &mut |event| {
+            && !list.elements(&mut |event| {
                 count += 1;
                 if count <= MAX_EVENTS {
-                    events.push(event.to_owned());
+                    events.extend(event.to_raw());
                 }
             })
         {
             // One event without its brackets, or invalid text: it is delivered either way.
-            events = vec![list.to_owned()];
+            events = list.to_raw().into_iter().collect();
             count = 1;
         }
         if count > MAX_EVENTS {
@@ -91,7 +90,8 @@ impl Batch {
         let Parts { parts: fields, closed } = salvage::fields(salvage::unwrapped(body))?;
         let named = |wanted: &str| fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
         let (_, id) = named("sessionId")?;
-        let next = serde_json::from_str::<&RawValue>(id).ok().and_then(text).filter(|id| is_usable(id))?;
+        let next =
+            serde_json::from_str::<&RawValue>(id).ok().and_then(|id| text(id.into())).filter(|id| is_usable(id))?;
         let (_, list) = named("events")?;
         let Parts { parts: pieces, closed: is_whole } = salvage::elements(list)?;
         if !closed || !is_whole || pieces.len() > MAX_EVENTS {

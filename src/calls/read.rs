@@ -34,7 +34,8 @@ pub(super) async fn ask(client: Client, request: Request) -> Result<Answer> {
             query.extend(to.map(|to| ("dateTo", text(millis(to)))));
             let clock = client.system().clock();
             let listing = get(&client, &clock, &format!("{scope}/call-log"), &query).await?.body;
-            let records: Vec<CallRecord> = listing.records.iter().filter_map(|raw| CallRecord::read(raw)).collect();
+            let records: Vec<CallRecord> =
+                listing.records.iter().filter_map(|raw| CallRecord::read(raw.into())).collect();
             let started = |record: &CallRecord| record.start_time.as_ref().and_then(|at| at.system_time());
             let oldest = records.iter().filter_map(started).min();
             Ok(Answer::Log { more: listing.records.len() >= PAGE, oldest, records })
@@ -56,7 +57,7 @@ pub(super) async fn ask(client: Client, request: Request) -> Result<Answer> {
 
 async fn record<T: Lenient>(client: &Client, path: &str) -> Result<T> {
     let response = client.request(Method::GET, path).send().await?;
-    let read = |text: &str| T::read(serde_json::from_str::<&RawValue>(text).ok()?);
+    let read = |text: &str| T::read(serde_json::from_str::<&RawValue>(text).ok()?.into());
     read(&response.text()).ok_or_else(|| {
         Error::new(ErrorKind::Protocol, "unexpected answer")
             .with_status(response.status().as_u16())

@@ -177,7 +177,7 @@ fn list(path: &str) -> String {
 
 /// The events of a message for a filter.
 fn found(filter: &EventFilter, answered: Option<&str>, raw: &RawValue, window: Window) -> Result<Option<Found>> {
-    let message = A2pMessage::read(raw).unwrap_or_default();
+    let message = A2pMessage::read(raw.into()).unwrap_or_default();
     let created = message.creation_time.as_ref().and_then(time::of);
     let modified = message.last_modified_time.as_ref().and_then(time::of).or(created);
     let new = created.is_none_or(|created| created >= window.created);

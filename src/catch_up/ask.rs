@@ -147,7 +147,7 @@ fn record(text: &str) -> Option<Box<RawValue>> {
 }
 
 fn value_of<T: Lenient>(text: &str) -> Option<T> {
-    T::read(serde_json::from_str(text).ok()?)
+    T::read(serde_json::from_str::<&RawValue>(text).ok()?.into())
 }
 
 /// `syncInfo` of a sync.

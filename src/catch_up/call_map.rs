@@ -19,7 +19,7 @@ pub(super) struct CallRecord(event::CallRecord);
 
 impl CallRecord {
     pub(super) fn of(raw: &RawValue) -> Self {
-        Self(event::CallRecord::read(raw).unwrap_or_default())
+        Self(event::CallRecord::read(raw.into()).unwrap_or_default())
     }
 
     pub(super) fn started(&self) -> Option<u64> {

@@ -89,7 +89,7 @@ impl Cipher {
     }
 
     /// Decrypts and removes the padding.
-    pub(super) fn decrypt(&self, ciphertext: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    pub(super) fn decrypt(&self, ciphertext: Vec<u8>) -> Result<Vec<u8>, DecodeError> {
         if ciphertext.is_empty() || !ciphertext.len().is_multiple_of(BLOCK) {
             return Err(DecodeError::Length { bytes: ciphertext.len() });
         }
@@ -114,37 +114,36 @@ fn mode_of(algorithm: &str) -> Result<Mode> {
     }
 }
 
-/// `ciphertext` is a whole number of blocks, at least one.
-fn decrypt<C>(mode: Mode, key: &C, ciphertext: &[u8]) -> Result<Vec<u8>, DecodeError>
+/// `text` is a whole number of blocks, at least one, and is decrypted in place.
+fn decrypt<C>(mode: Mode, key: &C, mut text: Vec<u8>) -> Result<Vec<u8>, DecodeError>
 where
     C: BlockCipherDecrypt<BlockSize = U16>,
 {
-    let bytes = ciphertext.len();
-    let mut plaintext = vec![0; bytes];
-    let unpadded = match mode {
-        Mode::Ecb => ecb::Decryptor::inner_init(key).decrypt_padded_b2b::<Pkcs7>(ciphertext, &mut plaintext),
+    let bytes = text.len();
+    let (start, unpadded) = match mode {
+        Mode::Ecb => (0, ecb::Decryptor::inner_init(key).decrypt_padded::<Pkcs7>(&mut text)),
         Mode::Cbc => {
-            let (iv, rest) = ciphertext.split_at(BLOCK);
+            let (iv, rest) = text.split_at_mut(BLOCK);
             if rest.is_empty() {
                 return Err(DecodeError::Length { bytes });
             }
-            cbc::Decryptor::inner_iv_slice_init(key, iv)
-                .map_err(|_| DecodeError::Length { bytes })?
-                .decrypt_padded_b2b::<Pkcs7>(rest, &mut plaintext)
+            let cipher = cbc::Decryptor::inner_iv_slice_init(key, iv).map_err(|_| DecodeError::Length { bytes })?;
+            (BLOCK, cipher.decrypt_padded::<Pkcs7>(rest))
         }
     };
     let length = unpadded.map_err(|_| DecodeError::Padding { bytes })?.len();
-    plaintext.truncate(length);
-    Ok(plaintext)
+    text.truncate(start + length);
+    text.drain(..start);
+    Ok(text)
 }
 
 /// Base64, white space skipped.
 pub(super) fn base64_bytes(text: &str) -> Option<Vec<u8>> {
-    if text.bytes().any(|byte| byte.is_ascii_whitespace()) {
+    // Almost no text has any.
+    BASE64.decode(text).ok().or_else(|| {
         let dense: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        return BASE64.decode(dense).ok();
-    }
-    BASE64.decode(text).ok()
+        BASE64.decode(dense).ok()
+    })
 }
 
 #[cfg(test)]

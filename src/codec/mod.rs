@@ -44,6 +44,18 @@ pub fn decode(payload: &RawValue, ciphers: &[&Cipher]) -> Result<Box<RawValue>, 
     }
 }
 
+/// As [`decode`], of a payload that is not needed any more: one that is not encrypted is not copied. The payload comes
+/// back with the error.
+pub(crate) fn decode_owned<'a>(
+    payload: Box<RawValue>,
+    ciphers: impl FnOnce() -> Vec<&'a Cipher>,
+) -> Result<Box<RawValue>, (Box<RawValue>, DecodeError)> {
+    if payload.get().starts_with('{') {
+        return Ok(payload);
+    }
+    decode(&payload, &ciphers()).map_err(|error| (payload, error))
+}
+
 /// The text of a JSON string; borrowed unless it has escapes.
 fn text_of(json: &str) -> Result<Cow<'_, str>, DecodeError> {
     let bytes = json.len();
@@ -62,10 +74,13 @@ fn decode_text(text: &str, ciphers: &[&Cipher]) -> Result<Box<RawValue>, DecodeE
     if ciphers.is_empty() {
         return Err(DecodeError::NoKey { chars: text.len() });
     }
-    let ciphertext = base64_bytes(text).ok_or(DecodeError::Base64 { chars: text.len() })?;
+    let mut ciphertext = base64_bytes(text).ok_or(DecodeError::Base64 { chars: text.len() })?;
     let mut first_error = None;
-    for cipher in ciphers {
-        match open(cipher, &ciphertext) {
+    for (at, cipher) in ciphers.iter().enumerate() {
+        // Decrypted in place, so that only a further key takes a copy.
+        let is_last = at + 1 == ciphers.len();
+        let text = if is_last { std::mem::take(&mut ciphertext) } else { ciphertext.clone() };
+        match open(cipher, text) {
             Ok(object) => return Ok(object),
             Err(error) => first_error = first_error.or(Some(error)),
         }
@@ -75,7 +90,7 @@ fn decode_text(text: &str, ciphers: &[&Cipher]) -> Result<Box<RawValue>, DecodeE
 
 /// Decrypts with one key. A wrong key passes the padding check about once in 256 times, so later
 /// errors count as a wrong key too.
-fn open(cipher: &Cipher, ciphertext: &[u8]) -> Result<Box<RawValue>, DecodeError> {
+fn open(cipher: &Cipher, ciphertext: Vec<u8>) -> Result<Box<RawValue>, DecodeError> {
     let plaintext = cipher.decrypt(ciphertext)?;
     let text = String::from_utf8(plaintext).map_err(|error| DecodeError::Utf8 { bytes: error.as_bytes().len() })?;
     object_from(text)

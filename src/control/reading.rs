@@ -14,35 +14,36 @@ use crate::delivery::DisabledFilter;
 use crate::event::lenient::{Lenient, Slot as _, object};
 use crate::http::segment;
 use crate::ids::SubscriptionId;
+use crate::json::Json;
 use crate::secret::Secret;
 
 /// A text. A number is neither a channel nor an algorithm nor a state.
 struct Words(String);
 
 impl Lenient for Words {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         raw.get().starts_with('"').then(|| String::read(raw).map(Self)).flatten()
     }
 }
 
-fn words(raw: &RawValue) -> Option<String> {
+fn words(raw: Json<'_>) -> Option<String> {
     Words::read(raw).map(|words| words.0)
 }
 
 /// An id that a call about the subscription can use.
-fn id(raw: &RawValue) -> Option<SubscriptionId> {
+fn id(raw: Json<'_>) -> Option<SubscriptionId> {
     String::read(raw).filter(|id| !id.trim().is_empty() && segment(id).is_ok()).map(SubscriptionId::new)
 }
 
 /// Seconds, as a number or its text; never negative.
-fn seconds(raw: &RawValue) -> Option<Duration> {
+fn seconds(raw: Json<'_>) -> Option<Duration> {
     let seconds = f64::read(raw)?;
     Some(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
 /// A list, or a single element if the service omitted the brackets; unreadable elements are
 /// skipped.
-fn list<T: Lenient>(raw: &RawValue) -> Option<Vec<T>> {
+fn list<T: Lenient>(raw: Json<'_>) -> Option<Vec<T>> {
     let mut list = Vec::new();
     list.fill(raw);
     list.is_present().then_some(list)
@@ -56,7 +57,7 @@ fn keep<T>(field: &mut T, read: Option<T>) {
 }
 
 impl SubscriptionInfo {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         let mut found = None;
         let mut info = Self::new(SubscriptionId::new(""));
         object(raw, &mut |key, value| match key {
@@ -79,7 +80,7 @@ impl SubscriptionInfo {
 }
 
 impl Lenient for DeliveryMode {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         let mut mode = Self::default();
         let secret = |value| words(value).map(Secret::new);
         object(raw, &mut |key, value| match key {
@@ -97,7 +98,7 @@ impl Lenient for DeliveryMode {
 
 /// A text is a filter without a reason; an object without a filter is skipped.
 impl Lenient for DisabledFilter {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         let mut it = Self { filter: words(raw).unwrap_or_default(), ..Self::default() };
         object(raw, &mut |key, value| match key {
             "filter" => keep(&mut it.filter, words(value)),
@@ -110,7 +111,7 @@ impl Lenient for DisabledFilter {
 }
 
 impl Lenient for BlacklistedData {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         let mut it = Self::default();
         object(raw, &mut |key, value| match key {
             "blacklistedAt" => it.blacklisted_at.fill(value),
@@ -124,20 +125,20 @@ impl Lenient for BlacklistedData {
 impl<'de> Deserialize<'de> for SubscriptionInfo {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Self::read(&raw).ok_or_else(|| de::Error::custom("a subscription without a usable id"))
+        Self::read((&raw).into()).ok_or_else(|| de::Error::custom("a subscription without a usable id"))
     }
 }
 
 impl<'de> Deserialize<'de> for DisabledFilter {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Self::read(&raw).ok_or_else(|| de::Error::custom("neither a filter nor an object that names one"))
+        Self::read((&raw).into()).ok_or_else(|| de::Error::custom("neither a filter nor an object that names one"))
     }
 }
 
 /// `expiresIn` of other responses.
 pub(crate) fn lenient_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    Ok(seconds(&Box::<RawValue>::deserialize(deserializer)?))
+    Ok(seconds((&Box::<RawValue>::deserialize(deserializer)?).into()))
 }
 
 #[cfg(test)]

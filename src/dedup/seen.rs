@@ -1,6 +1,7 @@
 //! The keys of what was delivered lately. Pure.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::Hash;
 
 use tokio::time::{Duration, Instant};
 
@@ -12,20 +13,20 @@ use crate::event::DedupKey;
 /// that overlap while an address moves, and from publishers that repeat: all
 /// within the age of the service's buffer, which the window outlives.
 #[derive(Debug)]
-pub(crate) struct Seen {
-    keys: HashSet<DedupKey>,
-    order: VecDeque<(Instant, DedupKey)>,
+pub(crate) struct Seen<K = DedupKey> {
+    keys: HashSet<K>,
+    order: VecDeque<(Instant, K)>,
     capacity: usize,
     keep: Duration,
 }
 
-impl Seen {
+impl<K: Copy + Eq + Hash> Seen<K> {
     pub(crate) fn new(capacity: usize, keep: Duration) -> Self {
         Self { keys: HashSet::new(), order: VecDeque::new(), capacity: capacity.max(1), keep }
     }
 
     /// Whether `key` is new; it is not from now on.
-    pub(crate) fn admit(&mut self, key: DedupKey, now: Instant) -> bool {
+    pub(crate) fn admit(&mut self, key: K, now: Instant) -> bool {
         self.forget(now, self.capacity);
         if !self.keys.insert(key) {
             return false;
@@ -35,7 +36,7 @@ impl Seen {
     }
 
     /// Whether `key` was seen within the window.
-    pub(crate) fn holds(&mut self, key: DedupKey, now: Instant) -> bool {
+    pub(crate) fn holds(&mut self, key: K, now: Instant) -> bool {
         self.forget(now, self.capacity.saturating_add(1));
         self.keys.contains(&key)
     }

@@ -26,7 +26,7 @@ type Version = Option<(DedupKey, i128)>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Names {
     subjects: Vec<DedupKey>,
-    /// The event URI by its meaning, and the extension.
+    /// The event URI by its meaning, and the extension, of an event that a source found.
     scope: String,
     version: Version,
 }
@@ -35,7 +35,7 @@ impl Names {
     fn of(notification: &Notification, spelling: Spelling) -> Self {
         Self {
             subjects: notification.subject_keys_by(spelling),
-            scope: notification.scope(spelling),
+            scope: String::new(),
             version: notification.version(spelling),
         }
     }
@@ -57,8 +57,16 @@ pub(crate) struct About {
 }
 
 impl About {
+    /// The subjects of a pushed event.
     pub(crate) fn of(notification: &Notification) -> Self {
         let [tilde, named] = [Spelling::Tilde, Spelling::Named].map(|spelling| Names::of(notification, spelling));
+        Self { named: Some(named).filter(|named| *named != tilde), tilde }
+    }
+
+    /// The subjects of an event that a source found, with the filter that it was found for.
+    pub(crate) fn found(notification: &Notification) -> Self {
+        let [tilde, named] = [Spelling::Tilde, Spelling::Named]
+            .map(|spelling| Names { scope: notification.scope(spelling), ..Names::of(notification, spelling) });
         Self { named: Some(named).filter(|named| *named != tilde), tilde }
     }
 
@@ -346,9 +354,9 @@ mod tests {
         };
         let now = Instant::now();
         let mut subjects = Subjects::default();
-        assert!(subjects.admit_found(&About::of(&found(None)), now).is_some());
+        assert!(subjects.admit_found(&About::found(&found(None)), now).is_some());
         for owner in [None, Some("7")] {
-            assert!(subjects.admit_found(&About::of(&found(owner)), now).is_none(), "{owner:?}");
+            assert!(subjects.admit_found(&About::found(&found(owner)), now).is_none(), "{owner:?}");
         }
     }
 
@@ -364,12 +372,12 @@ mod tests {
                     let [one, other] = [first, second].map(|(extension, owner)| event(kind, extension, owner));
                     let case = format!("{kind} {first:?} {second:?}");
                     let mut subjects = Subjects::default();
-                    assert!(subjects.admit_found(&About::of(&one), now).is_some(), "{case}");
+                    assert!(subjects.admit_found(&About::found(&one), now).is_some(), "{case}");
                     assert!(!subjects.admit_pushed(&About::of(&other), true, now), "found first: {case}");
-                    assert!(subjects.admit_found(&About::of(&other), now).is_none(), "found twice: {case}");
+                    assert!(subjects.admit_found(&About::found(&other), now).is_none(), "found twice: {case}");
                     let mut subjects = Subjects::default();
                     assert!(subjects.admit_pushed(&About::of(&one), true, now), "{case}");
-                    assert!(subjects.admit_found(&About::of(&other), now).is_none(), "pushed first: {case}");
+                    assert!(subjects.admit_found(&About::found(&other), now).is_none(), "pushed first: {case}");
                 }
             }
         }
@@ -382,9 +390,9 @@ mod tests {
             for own in [("~", None), ("~", Some("7")), ("7", Some("7"))] {
                 let (own, other) = (event(kind, own.0, own.1), event(kind, "8", Some("7")));
                 let mut subjects = Subjects::default();
-                assert!(subjects.admit_found(&About::of(&own), now).is_some());
+                assert!(subjects.admit_found(&About::found(&own), now).is_some());
                 assert!(subjects.admit_pushed(&About::of(&other), true, now), "{kind}");
-                assert!(subjects.admit_found(&About::of(&other), now).is_none(), "{kind}: it was pushed");
+                assert!(subjects.admit_found(&About::found(&other), now).is_none(), "{kind}: it was pushed");
             }
         }
     }
@@ -396,7 +404,7 @@ mod tests {
         let mut subjects = Subjects::restored(&pushed.keys(), &[], now);
         for extension in ["~", "7"] {
             let found = event("missed-calls", extension, (extension == "7").then_some("7"));
-            assert!(subjects.admit_found(&About::of(&found), now).is_none(), "{extension}");
+            assert!(subjects.admit_found(&About::found(&found), now).is_none(), "{extension}");
         }
     }
 

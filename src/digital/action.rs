@@ -8,6 +8,7 @@ use super::create::{NewMessage, NewPrivateMessage, NewThread, QueuingUpdate, Typ
 use super::value::Date;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::lenient::{Lenient, Slot as _, object};
+use crate::json::Json;
 
 /// The three collections of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -278,11 +279,11 @@ fn written(author_id: &str, body: Option<&str>, other: bool) -> Result<()> {
 }
 
 #[derive(Clone, Copy)]
-struct Params<'a>(Option<&'a RawValue>);
+struct Params<'a>(Option<Json<'a>>);
 
 impl<'a> Params<'a> {
     /// The object, unless it is empty. PHP writes an empty one as a list.
-    fn object(self) -> Result<Option<&'a RawValue>> {
+    fn object(self) -> Result<Option<Json<'a>>> {
         let Some(raw) = self.0 else { return Ok(None) };
         let text = raw.get();
         let is_empty = match text.as_bytes().first() {

@@ -6,17 +6,17 @@ use std::time::{Duration, SystemTime};
 
 use serde::ser::SerializeSeq as _;
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use crate::event::lenient::{Lenient, Slot, object};
 use crate::event::macros::{deserialize_leniently, open_enum};
+use crate::json::Json;
 use crate::timestamp::Timestamp;
 
 /// A required field: absent, `null` and `""` all become an empty text. A numeric id becomes its
 /// digits.
 impl Slot for String {
-    fn fill(&mut self, raw: &RawValue) {
+    fn fill(&mut self, raw: Json<'_>) {
         if let Some(text) = <Self as Lenient>::read(raw) {
             *self = text;
         }
@@ -108,7 +108,7 @@ impl Serialize for Date {
 }
 
 impl Lenient for Date {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         if raw.get().starts_with('"') {
             return Self::parse(&String::read(raw)?);
         }
@@ -173,7 +173,7 @@ impl Serialize for ContextValue {
 }
 
 impl Lenient for ContextValue {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         if !raw.get().starts_with('[') {
             return String::read(raw).map(Self::One);
         }
@@ -210,7 +210,7 @@ impl ContextData {
 }
 
 impl Slot for ContextData {
-    fn fill(&mut self, raw: &RawValue) {
+    fn fill(&mut self, raw: Json<'_>) {
         let mut read = BTreeMap::new();
         let is_object = object(raw, &mut |key, value| {
             read.extend(ContextValue::read(value).map(|value| (key.to_owned(), value)));
@@ -233,7 +233,7 @@ impl Serialize for ContextData {
 
 /// A flag that is false when absent.
 impl Slot for bool {
-    fn fill(&mut self, raw: &RawValue) {
+    fn fill(&mut self, raw: Json<'_>) {
         if let Some(value) = <Self as Lenient>::read(raw) {
             *self = value;
         }

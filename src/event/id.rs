@@ -3,10 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::value::RawValue;
 
 use super::lenient::{Lenient, object};
 use crate::ids::{AccountId, ExtensionId, SubscriptionId, id, text_or_number};
+use crate::json::Json;
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {
@@ -20,7 +20,7 @@ macro_rules! lenient {
         /// Text, a number by its digits, or an object with such an `id`: the service writes all
         /// three for the same thing.
         impl Lenient for $name {
-            fn read(raw: &RawValue) -> Option<Self> {
+            fn read(raw: Json<'_>) -> Option<Self> {
                 let mut id = String::read(raw);
                 object(raw, &mut |key, value| {
                     if key == "id" {
@@ -85,7 +85,7 @@ mod tests {
             ("true", None),
             ("[1]", None),
         ] {
-            let id = SiteId::read(serde_json::from_str(json).unwrap());
+            let id = SiteId::read(serde_json::from_str::<&serde_json::value::RawValue>(json).unwrap().into());
             assert_eq!(id.as_ref().map(SiteId::as_str), want, "{json}");
         }
     }

@@ -8,35 +8,35 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize as _, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::json::Json;
 use crate::timestamp::Timestamp;
 
 /// A value that is read or absent; reading never fails.
 pub trait Lenient: Sized {
     /// Reads `raw`, or nothing.
-    fn read(raw: &RawValue) -> Option<Self>;
+    fn read(raw: Json<'_>) -> Option<Self>;
 }
 
 /// An object that merges the readable fields of another.
 pub trait Body: Default {
     /// Merges the fields of `raw`. A field that `raw` lacks, or has in an unreadable form, is
     /// unchanged. `false` if `raw` is not an object.
-    fn absorb(&mut self, raw: &RawValue) -> bool;
+    fn absorb(&mut self, raw: Json<'_>) -> bool;
 }
 
 /// A field of a body.
 pub trait Slot {
     /// Takes the value over if it can be read.
-    fn fill(&mut self, raw: &RawValue);
+    fn fill(&mut self, raw: Json<'_>);
     /// Whether there is something to write.
     fn is_present(&self) -> bool;
 }
 
 impl<T: Lenient> Slot for Option<T> {
-    fn fill(&mut self, raw: &RawValue) {
+    fn fill(&mut self, raw: Json<'_>) {
         if let Some(value) = T::read(raw) {
             *self = Some(value);
         }
@@ -50,9 +50,9 @@ impl<T: Lenient> Slot for Option<T> {
 /// A list, or a single element if the service omitted the brackets. Unreadable elements are
 /// skipped.
 impl<T: Lenient> Slot for Vec<T> {
-    fn fill(&mut self, raw: &RawValue) {
+    fn fill(&mut self, raw: Json<'_>) {
         let mut read = Self::new();
-        if elements(raw, &mut |element| read.extend(T::read(element))) {
+        if raw.elements(&mut |element| read.extend(T::read(element))) {
             *self = read;
         } else if let Some(one) = T::read(raw) {
             *self = vec![one];
@@ -65,9 +65,9 @@ impl<T: Lenient> Slot for Vec<T> {
 }
 
 impl<T: Lenient> Slot for BTreeMap<String, Vec<T>> {
-    fn fill(&mut self, raw: &RawValue) {
+    fn fill(&mut self, raw: Json<'_>) {
         let mut read = Self::new();
-        let is_object = object(raw, &mut |key, value| {
+        let is_object = raw.fields(&mut |key, value| {
             let mut list = Vec::new();
             list.fill(value);
             if list.is_present() {
@@ -86,23 +86,19 @@ impl<T: Lenient> Slot for BTreeMap<String, Vec<T>> {
 
 /// Text, or a number by its exact digits.
 impl Lenient for String {
-    fn read(raw: &RawValue) -> Option<Self> {
-        match raw.get().as_bytes().first()? {
-            b'"' => serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0.into_owned()),
-            b'-' | b'0'..=b'9' => Some(raw.get().to_owned()),
-            _ => None,
-        }
+    fn read(raw: Json<'_>) -> Option<Self> {
+        raw.text_or_digits().map(Cow::into_owned)
     }
 }
 
 /// A boolean, or its text.
 impl Lenient for bool {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         match raw.get() {
             "true" => Some(true),
             "false" => Some(false),
             _ => {
-                let text = String::read(raw)?;
+                let text = raw.text_or_digits()?;
                 let text = text.trim();
                 if text.eq_ignore_ascii_case("true") {
                     Some(true)
@@ -115,16 +111,16 @@ impl Lenient for bool {
 }
 
 impl Lenient for i64 {
-    fn read(raw: &RawValue) -> Option<Self> {
-        let text = String::read(raw)?;
+    fn read(raw: Json<'_>) -> Option<Self> {
+        let text = raw.text_or_digits()?;
         let text = text.trim();
         text.parse().ok().or_else(|| whole(text))
     }
 }
 
 impl Lenient for u64 {
-    fn read(raw: &RawValue) -> Option<Self> {
-        let text = String::read(raw)?;
+    fn read(raw: Json<'_>) -> Option<Self> {
+        let text = raw.text_or_digits()?;
         let text = text.trim();
         text.parse().ok().or_else(|| Self::try_from(whole(text)?).ok())
     }
@@ -139,15 +135,15 @@ fn whole(text: &str) -> Option<i64> {
 }
 
 impl Lenient for f64 {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         // serde_json's parser may be off by one in the last place, so that a number would change
         // each time it is stored and read.
-        String::read(raw)?.trim().parse().ok().filter(|number: &Self| number.is_finite())
+        raw.text_or_digits()?.trim().parse().ok().filter(|number: &Self| number.is_finite())
     }
 }
 
 impl Lenient for Timestamp {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         String::read(raw).map(Self::new)
     }
 }
@@ -198,8 +194,8 @@ impl Serialize for RawJson {
 }
 
 impl Lenient for RawJson {
-    fn read(raw: &RawValue) -> Option<Self> {
-        (raw.get() != "null").then(|| Self(raw.to_owned()))
+    fn read(raw: Json<'_>) -> Option<Self> {
+        if raw.get() == "null" { None } else { raw.to_raw().map(Self) }
     }
 }
 
@@ -209,85 +205,18 @@ impl Lenient for RawJson {
 /// If nothing can be read.
 pub fn deserialize<'de, T: Lenient, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<T, D::Error> {
     let raw = <Box<RawValue>>::deserialize(deserializer)?;
-    T::read(&raw).ok_or_else(|| serde::de::Error::custom(format_args!("expected {expected}")))
+    T::read(Json::from(&raw)).ok_or_else(|| serde::de::Error::custom(format_args!("expected {expected}")))
 }
 
-/// Calls `visit` with every key and value of an object, in order, including duplicate keys. `false`
-/// if `raw` is not an object.
-pub fn object<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&str, &'a RawValue)) -> bool {
-    struct Fields<'f, 'a>(&'f mut dyn FnMut(&str, &'a RawValue));
-
-    impl<'a> Visitor<'a> for Fields<'_, 'a> {
-        type Value = ();
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some((key, value)) = map.next_entry::<Text<'a>, &'a RawValue>()? {
-                (self.0)(&key.0, value);
-            }
-            Ok(())
-        }
-    }
-
-    raw.get().starts_with('{') && serde_json::Deserializer::from_str(raw.get()).deserialize_map(Fields(visit)).is_ok()
-}
-
-/// Calls `visit` with every element of a list. `false` if `raw` is not a list.
-pub(crate) fn elements<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&'a RawValue)) -> bool {
-    struct Elements<'f, 'a>(&'f mut dyn FnMut(&'a RawValue));
-
-    impl<'a> Visitor<'a> for Elements<'_, 'a> {
-        type Value = ();
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list")
-        }
-
-        fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
-            while let Some(element) = seq.next_element::<&'a RawValue>()? {
-                (self.0)(element);
-            }
-            Ok(())
-        }
-    }
-
-    raw.get().starts_with('[') && serde_json::Deserializer::from_str(raw.get()).deserialize_seq(Elements(visit)).is_ok()
-}
-
-/// A JSON string. Halves of surrogate pairs, which JSON can escape but Rust text cannot hold,
-/// become U+FFFD.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-
-        impl<'de> Visitor<'de> for Bytes {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-                Ok(Text(String::from_utf8_lossy(bytes)))
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-                Ok(Text(String::from_utf8_lossy(bytes).into_owned().into()))
-            }
-        }
-
-        deserializer.deserialize_bytes(Bytes)
-    }
+/// Calls `visit` with every name and value of an object, in order, including repeated names. `false` if `raw` is not an
+/// object.
+pub fn object<'a>(raw: impl Into<Json<'a>>, visit: &mut dyn FnMut(&str, Json<'a>)) -> bool {
+    raw.into().fields(visit)
 }
 
 /// Reads the list in the field `key` of an object or, without one, the object itself as the only
 /// element, unless it is empty.
-pub(crate) fn list_or_one<T: Lenient + Default + PartialEq>(raw: &RawValue, key: &str, list: &mut Vec<T>) -> bool {
+pub(crate) fn list_or_one<T: Lenient + Default + PartialEq>(raw: Json<'_>, key: &str, list: &mut Vec<T>) -> bool {
     let mut is_list = false;
     let is_object = object(raw, &mut |name, value| {
         if name == key && value.get() != "null" {
@@ -306,7 +235,7 @@ mod tests {
     use super::*;
 
     fn read<T: Lenient>(json: &str) -> Option<T> {
-        T::read(serde_json::from_str(json).unwrap())
+        T::read(serde_json::from_str::<&RawValue>(json).unwrap().into())
     }
 
     #[test]

@@ -61,7 +61,7 @@ macro_rules! event_body {
         }
 
         impl $crate::event::__private::Body for $name {
-            fn absorb(&mut self, raw: &$crate::event::__private::RawValue) -> bool {
+            fn absorb(&mut self, raw: $crate::event::__private::Json<'_>) -> bool {
                 $crate::event::__private::object(raw, &mut |key, value| match key {
                     $($key $(| $alias)* => $crate::event::__private::Slot::fill(&mut self.$field, value),)*
                     _ => {}
@@ -70,7 +70,7 @@ macro_rules! event_body {
         }
 
         impl $crate::event::__private::Lenient for $name {
-            fn read(raw: &$crate::event::__private::RawValue) -> ::std::option::Option<Self> {
+            fn read(raw: $crate::event::__private::Json<'_>) -> ::std::option::Option<Self> {
                 let mut body = Self::default();
                 $crate::event::__private::Body::absorb(&mut body, raw).then_some(body)
             }
@@ -147,13 +147,13 @@ macro_rules! list_body {
         }
 
         impl $crate::event::lenient::Body for $name {
-            fn absorb(&mut self, raw: &::serde_json::value::RawValue) -> bool {
+            fn absorb(&mut self, raw: $crate::json::Json<'_>) -> bool {
                 $crate::event::lenient::list_or_one(raw, $key, &mut self.$field)
             }
         }
 
         impl $crate::event::lenient::Lenient for $name {
-            fn read(raw: &::serde_json::value::RawValue) -> Option<Self> {
+            fn read(raw: $crate::json::Json<'_>) -> Option<Self> {
                 let mut body = Self::default();
                 $crate::event::lenient::Body::absorb(&mut body, raw).then_some(body)
             }
@@ -269,7 +269,7 @@ macro_rules! open_enum {
         }
 
         impl $crate::event::lenient::Lenient for $name {
-            fn read(raw: &::serde_json::value::RawValue) -> Option<Self> {
+            fn read(raw: $crate::json::Json<'_>) -> Option<Self> {
                 String::read(raw).map(Self::from)
             }
         }
@@ -291,7 +291,7 @@ mod tests {
     use crate::event::lenient::Lenient;
 
     fn read<T: Lenient>(json: &str) -> Option<T> {
-        T::read(serde_json::from_str(json).unwrap())
+        T::read(serde_json::from_str::<&serde_json::value::RawValue>(json).unwrap().into())
     }
 
     body! {

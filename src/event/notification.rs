@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,10 +11,11 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::kind::EventKind;
-use super::lenient::{Lenient, object};
+use super::lenient::object;
 use super::typed::{Event, Payload, kind_of};
 use super::uri::{Normal, Parts};
 use crate::ids::{ExtensionId, SubscriptionId};
+use crate::json::Json;
 use crate::timestamp::Timestamp;
 use crate::words::words;
 
@@ -29,9 +31,10 @@ use crate::words::words;
 #[derive(Clone)]
 pub struct Notification {
     raw: Arc<RawValue>,
-    body: Option<Arc<RawValue>>,
-    /// `pn_apns`, if it contained the notification.
-    nested: Option<Arc<RawValue>>,
+    /// Where the body stands in the text.
+    body: Option<Range<usize>>,
+    /// Where `pn_apns` stands, if it contained the notification.
+    nested: Option<Range<usize>>,
     uuid: Option<String>,
     event_uri: String,
     timestamp: Option<Timestamp>,
@@ -229,12 +232,12 @@ struct Envelope<'a> {
     timestamp: Option<Timestamp>,
     subscription_id: Option<SubscriptionId>,
     owner_id: Option<ExtensionId>,
-    body: Option<&'a RawValue>,
-    nested: Option<&'a RawValue>,
+    body: Option<Json<'a>>,
+    nested: Option<Json<'a>>,
 }
 
 impl<'a> Envelope<'a> {
-    fn of(raw: &'a RawValue) -> Option<Self> {
+    fn of(raw: Json<'a>) -> Option<Self> {
         let mut it = Self::default();
         object(raw, &mut |key, value| match key {
             "uuid" => it.uuid = text(value).or(it.uuid.take()),
@@ -264,8 +267,8 @@ impl<'a> Envelope<'a> {
 }
 
 /// A text or a number; an empty text counts as absent.
-fn text(raw: &RawValue) -> Option<String> {
-    String::read(raw).filter(|text| !text.trim().is_empty())
+fn text(raw: Json<'_>) -> Option<String> {
+    raw.text_or_digits().filter(|text| !text.trim().is_empty()).map(Cow::into_owned)
 }
 
 impl Notification {
@@ -277,10 +280,10 @@ impl Notification {
     /// Only if the text is not a JSON object or has no usable `event`; any other oddity leaves a
     /// getter empty. [`Malformed`] returns the text.
     pub fn parse(raw: Box<RawValue>, origin: Origin, received_at: SystemTime) -> Result<Self, Malformed> {
-        let Some(mut envelope) = Envelope::of(&raw) else {
+        let Some(mut envelope) = Envelope::of((&raw).into()) else {
             return Err(Malformed { raw, reason: MalformedReason::NotAnObject });
         };
-        let nested = envelope.nested.filter(|nested| match Envelope::of(nested) {
+        let nested = envelope.nested.filter(|nested| match Envelope::of(*nested) {
             Some(inner) if inner.event.is_some() => {
                 envelope = std::mem::take(&mut envelope).or(inner);
                 true
@@ -291,11 +294,11 @@ impl Notification {
             return Err(Malformed { raw, reason: MalformedReason::NoEvent });
         };
         let kind = kind_of(&event_uri, envelope.body);
-        let payload = Payload { uri: &event_uri, outer: Some(&raw), nested, body: envelope.body };
+        let payload = Payload { uri: &event_uri, outer: Some((&raw).into()), nested, body: envelope.body };
         let event = Event::decode(kind, payload);
         Ok(Self {
-            body: envelope.body.map(|body| Arc::from(body.to_owned())),
-            nested: nested.map(|nested| Arc::from(nested.to_owned())),
+            body: envelope.body.map(|body| body.place_in(&raw)),
+            nested: nested.map(|nested| nested.place_in(&raw)),
             uuid: envelope.uuid,
             event_uri,
             timestamp: envelope.timestamp,
@@ -390,7 +393,13 @@ impl Notification {
     /// ([`Event::MissedCall`] and similar ones), whose fields are in [`raw`](Self::raw).
     #[must_use]
     pub fn raw_body(&self) -> Option<&RawValue> {
-        self.body.as_deref()
+        // It was cut out of a valid text, so that it is valid.
+        serde_json::from_str(self.part(self.body.as_ref())?.get()).ok()
+    }
+
+    /// A part of the text.
+    fn part(&self, place: Option<&Range<usize>>) -> Option<Json<'_>> {
+        Json::at(&self.raw, place?)
     }
 
     /// Parses the body as your type; without a body, the notification itself (the one in `pn_apns`,
@@ -399,8 +408,8 @@ impl Notification {
     /// # Errors
     /// If the JSON does not match `T`.
     pub fn body_as<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        let source = self.body.as_deref().or(self.nested.as_deref()).unwrap_or(&self.raw);
-        serde_json::from_str(source.get())
+        let source = self.part(self.body.as_ref().or(self.nested.as_ref()));
+        serde_json::from_str(source.map_or(self.raw.get(), Json::get))
     }
 
     /// What makes two deliveries the same event.
@@ -438,11 +447,12 @@ impl Notification {
 
     /// The content: the body, or for a flat kind the fields outside the envelope.
     fn content(&self) -> Cow<'_, str> {
-        if let Some(body) = &self.body {
+        if let Some(body) = self.part(self.body.as_ref()) {
             return Cow::Borrowed(body.get());
         }
         let mut text = String::new();
-        object(self.nested.as_deref().unwrap_or(&self.raw), &mut |key, value| {
+        let around = self.part(self.nested.as_ref()).unwrap_or_else(|| Json::from(&*self.raw));
+        object(around, &mut |key, value| {
             if !matches!(key, "uuid" | "event" | "timestamp" | "subscriptionId" | "ownerId" | "pn_ttl") {
                 text.push_str(key);
                 text.push(':');

@@ -1,7 +1,5 @@
 //! Bodies of telephony: call sessions, missed and incoming calls.
 
-use serde_json::value::RawValue;
-
 use super::id::{MessageId, PartyId, RecordingId, SessionId, TelephonySessionId};
 use super::lenient::{Body, Lenient, Slot, object};
 use super::macros::{body, deserialize_leniently, open_enum, write_present};
@@ -9,6 +7,7 @@ use super::message::{Direction, MessageType};
 use super::presence::CallInfo;
 use super::push::Aps;
 use crate::ids::{AccountId, ExtensionId};
+use crate::json::Json;
 use crate::timestamp::Timestamp;
 
 open_enum! {
@@ -325,7 +324,7 @@ pub struct PartyMessage {
 }
 
 impl Body for PartyMessage {
-    fn absorb(&mut self, raw: &RawValue) -> bool {
+    fn absorb(&mut self, raw: Json<'_>) -> bool {
         object(raw, &mut |key, value| match key {
             "id" => self.id.fill(value),
             "type" => self.message_type.fill(value),
@@ -337,7 +336,7 @@ impl Body for PartyMessage {
 }
 
 impl Lenient for PartyMessage {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         let mut message = Self::default();
         if !message.absorb(raw) {
             message.text = Some(String::read(raw)?);

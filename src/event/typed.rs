@@ -19,6 +19,7 @@ use super::table::event_table;
 use super::team::{Chat, Post, TeamWebhook};
 use super::telephony::{CallPush, TelephonySession};
 use super::unknown::{Undocumented, UnknownEvent};
+use crate::json::Json;
 
 macro_rules! typed {
     ($(
@@ -78,6 +79,7 @@ impl Event {
     /// are absent, or the event is [`Event::Unknown`].
     #[must_use]
     pub fn from_body(event_uri: &str, body: &RawValue) -> Self {
+        let body = Json::from(body);
         Self::decode(
             kind_of(event_uri, Some(body)),
             Payload { uri: event_uri, outer: None, nested: None, body: Some(body) },
@@ -117,7 +119,7 @@ impl Event {
 
 /// The kind of an event. Chats were captured under the URI of posts, and posts under those of chats: among the events of
 /// team messaging the body's `eventType` decides (found 4.7).
-pub(super) fn kind_of(uri: &str, body: Option<&RawValue>) -> EventKind {
+pub(super) fn kind_of(uri: &str, body: Option<Json<'_>>) -> EventKind {
     let kind = route(uri);
     let Some(body) = body.filter(|_| kind.is_team_messaging()) else { return kind };
     let mut event_type = None;
@@ -136,7 +138,7 @@ pub(super) fn kind_of(uri: &str, body: Option<&RawValue>) -> EventKind {
 
 /// A body of team messaging without its wrapper: an old page of the documentation shows the fields in a single field
 /// `data`.
-fn without_wrapper(body: &RawValue) -> &RawValue {
+fn without_wrapper(body: Json<'_>) -> Json<'_> {
     // Most bodies have many fields, and are not parsed for this.
     if !body.get().get(1..).is_some_and(|fields| fields.trim_start().starts_with("\"data\"")) {
         return body;
@@ -155,9 +157,9 @@ fn without_wrapper(body: &RawValue) -> &RawValue {
 #[derive(Clone, Copy)]
 pub(super) struct Payload<'a> {
     pub(super) uri: &'a str,
-    pub(super) outer: Option<&'a RawValue>,
-    pub(super) nested: Option<&'a RawValue>,
-    pub(super) body: Option<&'a RawValue>,
+    pub(super) outer: Option<Json<'a>>,
+    pub(super) nested: Option<Json<'a>>,
+    pub(super) body: Option<Json<'a>>,
 }
 
 impl Payload<'_> {

@@ -1,11 +1,11 @@
 //! Events without a typed body.
 
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 
 use super::kind::EventKind;
 use super::lenient::{Body, RawJson};
 use super::route::route;
+use crate::json::Json;
 
 /// An event of an unknown type, or whose body is not a JSON object.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,8 +16,8 @@ pub struct UnknownEvent {
 }
 
 impl UnknownEvent {
-    pub(super) fn new(event_uri: &str, body: Option<&RawValue>) -> Self {
-        Self { event_uri: event_uri.to_owned(), body: body.map(|body| body.to_owned().into()) }
+    pub(super) fn new(event_uri: &str, body: Option<Json<'_>>) -> Self {
+        Self { event_uri: event_uri.to_owned(), body: body.and_then(Json::to_raw).map(RawJson::from) }
     }
 
     /// The filter that fired (`event`).
@@ -55,8 +55,8 @@ pub struct Undocumented {
 }
 
 impl Body for Undocumented {
-    fn absorb(&mut self, raw: &RawValue) -> bool {
-        self.body = Some(raw.to_owned().into());
+    fn absorb(&mut self, raw: Json<'_>) -> bool {
+        self.body = raw.to_raw().map(RawJson::from);
         raw.get().starts_with('{')
     }
 }

@@ -105,8 +105,8 @@ impl Entry {
     fn absorb(&mut self, body: &RawValue) -> bool {
         let before = self.presence.clone();
         let mut change = Presence::default();
-        change.absorb(body);
-        self.presence.absorb(body);
+        change.absorb(body.into());
+        self.presence.absorb(body.into());
         // Ended calls may be listed once more, and a list may be omitted when the last call ends.
         let has_none = change.telephony_status == Some(TelephonyStatus::NoCall) && change.active_calls.is_empty();
         let calls = &mut self.presence.active_calls;

@@ -104,7 +104,7 @@ pub(super) fn ask(client: &Client, lists: &[List], request: Request) -> Asked {
                 let query = [("view", "Simple".to_owned()), ("page", page.to_string()), ("perPage", PAGE.to_string())];
                 let clock = client.system().clock();
                 let listing = get(&client, &clock, &format!("{path}/active-calls"), &query).await?.body;
-                let records = listing.records.iter().filter_map(|raw| CallRecord::read(raw));
+                let records = listing.records.iter().filter_map(|raw| CallRecord::read(raw.into()));
                 let ids = records.filter_map(|record| record.telephony_session_id).collect();
                 Ok(Answer::Calls { ids, more: listing.records.len() >= PAGE, is_whole: listing.is_whole })
             }
@@ -130,7 +130,7 @@ async fn session(client: &Client, path: &str) -> Result<Answer> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Answer::Session(None)),
         answer => answer?,
     };
-    let read = |text: &str| TelephonySession::read(serde_json::from_str::<&RawValue>(text).ok()?);
+    let read = |text: &str| TelephonySession::read(serde_json::from_str::<&RawValue>(text).ok()?.into());
     let session = read(&response.text())
         .ok_or_else(|| Error::new(ErrorKind::Protocol, "unexpected answer").with_status(response.status().as_u16()))?;
     Ok(Answer::Session(Some(Box::new(session))))

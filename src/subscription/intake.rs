@@ -1,8 +1,11 @@
 //! From a frame to a delivery: keys, repetitions, and the items that wait for the reader. Pure.
 
+use std::borrow::Cow;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use foldhash::quality::FixedState;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -63,7 +66,7 @@ pub(super) struct Intake {
     /// The newest position behind those.
     held_mark: Option<Mark>,
     /// Recent frames, by their position and text.
-    frames: Seen,
+    frames: Seen<u64>,
     /// Delivered events, by their keys.
     events: Seen,
     /// The subjects of delivered events.
@@ -157,9 +160,12 @@ impl Intake {
     /// 1.5). The payload waits for the answer.
     pub(super) fn needs_key(&mut self, now: Instant, can_ask: bool, is_renewing: bool) -> bool {
         self.awaits_key = false;
-        let lacks_key = self.next_payload().is_some_and(|(raw, ciphers)| {
-            // Only a string is encrypted: an object is not copied to find out.
-            raw.get().starts_with('"') && codec::decode(raw, &ciphers).is_err_and(|error| is_for_want_of_a_key(&error))
+        let (keys, mut lacks_key) = (&self.keys, false);
+        // What can be decrypted waits as plain text from now on: it is decrypted once.
+        self.queue.open_first(|raw, valid| {
+            let opened = codec::decode(raw, &valid.and_then(keys));
+            lacks_key = opened.as_ref().is_err_and(is_for_want_of_a_key);
+            opened.ok()
         });
         if !can_ask || !lacks_key {
             return false;
@@ -209,10 +215,10 @@ impl Intake {
     }
 
     /// Reads a frame with the keys that were valid when it arrived, or newer ones.
-    pub(super) fn open(&mut self, now: Instant, frame: Frame, keys: &Keys, emitted: Span) -> Opened {
-        let (received_at, position) = (frame.received_at, frame.position.clone());
+    pub(super) fn open(&mut self, now: Instant, mut frame: Frame, keys: &Keys, emitted: Span) -> Opened {
+        let (received_at, position) = (frame.received_at, frame.position.take());
         let position = position.as_deref();
-        let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
+        let (key, delivery) = match read(frame, || keys.and_then(&self.keys)) {
             Ok(notification) => (notification.dedup_key_at(position), Delivery::Notification(Box::new(notification))),
             Err(Unreadable { reason, raw, needs_key }) => {
                 if needs_key {
@@ -235,12 +241,12 @@ impl Intake {
         self.events.admit(opened.key, now);
     }
 
-    /// A pushed event as it is delivered; `None` for a repetition. `owned`: the event with its owner; `is_copy`: another
-    /// subscription delivered it; `can_ask`: a source may find it again.
+    /// A pushed event as it is delivered; `None` for a repetition. `about`: its subjects, with its owner, if it is new;
+    /// `is_copy`: another subscription delivered it; `can_ask`: a source may find it again.
     pub(super) fn admit(
         &mut self,
         Opened { key, received_at, delivery }: Opened,
-        owned: Option<&Notification>,
+        about: Option<About>,
         is_copy: bool,
         can_ask: bool,
         now: Instant,
@@ -250,7 +256,6 @@ impl Intake {
         if is_copy || !is_new {
             return None;
         }
-        let about = owned.map(About::of);
         if about.as_ref().is_some_and(|about| !self.subjects.admit_pushed(about, can_ask, now)) {
             return None;
         }
@@ -281,7 +286,7 @@ impl Intake {
         } else if notification.origin() == Origin::Snapshot {
             (None, subjects)
         } else {
-            (None, self.subjects.admit_found(&About::of(&notification), now)?)
+            (None, self.subjects.admit_found(&About::found(&notification), now)?)
         };
         let delivery = Delivery::Notification(Box::new(notification));
         Some((delivery, Traces { key, subjects, found: true, at: Some(at) }))
@@ -312,8 +317,11 @@ impl Intake {
     }
 
     /// An event that names its owner. The delivered one stays as it came: its key does not depend on earlier events.
-    pub(super) fn owned(&self, notification: &Notification) -> Notification {
-        notification.clone().owned_by(self.owner.as_ref())
+    pub(super) fn owned<'a>(&self, notification: &'a Notification) -> Cow<'a, Notification> {
+        match &self.owner {
+            Some(owner) if notification.owner_id().is_none() => Cow::Owned(notification.clone().owned_by(Some(owner))),
+            _ => Cow::Borrowed(notification),
+        }
     }
 
     /// When [`needs_key`](Self::needs_key) or [`undecrypted_due`](Self::undecrypted_due) may change.
@@ -323,13 +331,14 @@ impl Intake {
     }
 }
 
-/// The key by which a repeated frame is recognized.
-fn frame_key(frame: &Frame) -> DedupKey {
+/// The key by which a repeated frame is recognized, in this process only.
+fn frame_key(frame: &Frame) -> u64 {
     let text = match &frame.body {
         FrameBody::Payload(raw) => raw.get(),
         FrameBody::Malformed { raw, .. } => raw,
     };
-    DedupKey::over(4, &[text, frame.position.as_deref().unwrap_or_default()])
+    // A fixed seed, so that a run of the simulation can be repeated.
+    FixedState::default().hash_one((text, &frame.position))
 }
 
 /// An unreadable payload; `needs_key`: another key might decrypt it.
@@ -339,13 +348,13 @@ struct Unreadable {
     needs_key: bool,
 }
 
-fn read(frame: Frame, ciphers: &[&Cipher]) -> Result<Notification, Unreadable> {
+fn read<'a>(frame: Frame, ciphers: impl FnOnce() -> Vec<&'a Cipher>) -> Result<Notification, Unreadable> {
     let unreadable = |reason, raw| Unreadable { reason, raw, needs_key: false };
     let raw = match frame.body {
         FrameBody::Payload(raw) => raw,
         FrameBody::Malformed { raw, reason } => return Err(unreadable(reason.to_owned(), raw)),
     };
-    let json = codec::decode(&raw, ciphers).map_err(|error| Unreadable {
+    let json = codec::decode_owned(raw, ciphers).map_err(|(raw, error)| Unreadable {
         needs_key: is_for_want_of_a_key(&error),
         ..unreadable(error.to_string(), raw.get().into())
     })?;
@@ -433,11 +442,11 @@ mod tests {
         let Some(Item::Frame { frame, keys, emitted }) = intake.next() else { panic!("a frame") };
         let now = Instant::now();
         let opened = intake.open(now, frame, &keys, emitted);
-        let owned = match &opened.delivery {
-            Delivery::Notification(it) => Some(intake.owned(it)),
+        let about = match &opened.delivery {
+            Delivery::Notification(it) => Some(About::of(&intake.owned(it))),
             _ => None,
         };
-        match intake.admit(opened, owned.as_ref(), is_copy, true, now).map(|it| it.delivery) {
+        match intake.admit(opened, about, is_copy, true, now).map(|it| it.delivery) {
             Some(Delivery::Notification(it)) => it.uuid().unwrap().to_owned(),
             Some(Delivery::Undecodable(_)) => "undecodable".to_owned(),
             Some(other) => panic!("{other:?}"),
@@ -498,7 +507,7 @@ mod tests {
             let mut intake = intake();
             let opened = intake.open(now, frame(event(1), None), &Keys::default(), span(1));
             let owned = parse(event(1), Origin::Push);
-            let admitted = intake.admit(opened, Some(&owned), false, can_ask, now).unwrap();
+            let admitted = intake.admit(opened, Some(About::of(&owned)), false, can_ask, now).unwrap();
             let known = owned.subject_keys().into_iter().all(|subject| intake.is_known(subject, now));
             assert_eq!(known, can_ask, "only what a source can find again takes memory");
             assert_eq!((admitted.subjects, admitted.traces.subjects.is_empty()), (usize::from(can_ask), !can_ask));

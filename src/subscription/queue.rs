@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde_json::value::RawValue;
+
 use super::continuity::Span;
 use super::keys::Keys;
 use super::positions::SourcePosition;
 use super::resume::Mark;
 use crate::catch_up::Found;
 use crate::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Unrecovered};
-use crate::transport::Frame;
+use crate::transport::{Frame, FrameBody};
 
 /// A marker's overhead. Markers are never dropped, but they count.
 const MARKER_WEIGHT: usize = 256;
@@ -95,6 +97,8 @@ pub(super) struct Queue {
     limit: usize,
     spilling: bool,
     dropping: bool,
+    /// A hole is open: at most one is.
+    has_open_hole: bool,
     /// The reader has a gap without `until` whose end it does not have yet.
     is_gap_open: bool,
 }
@@ -108,6 +112,7 @@ impl Queue {
             limit,
             spilling: false,
             dropping: false,
+            has_open_hole: false,
             is_gap_open: false,
         }
     }
@@ -168,12 +173,14 @@ impl Queue {
     /// Opens a hole behind all waiting items; an open one is closed.
     pub(super) fn open_hole(&mut self) {
         self.close_hole();
+        self.has_open_hole = true;
         self.slots.push_back(Slot::Hole { items: VecDeque::new(), open: true });
     }
 
     /// Opens a hole before all waiting items.
     pub(super) fn open_hole_first(&mut self) {
         self.close_hole();
+        self.has_open_hole = true;
         self.slots.push_front(Slot::Hole { items: VecDeque::new(), open: true });
     }
 
@@ -211,12 +218,18 @@ impl Queue {
         true
     }
 
-    /// Adds an item to the open hole; without one, behind everything.
-    pub(super) fn push_found(&mut self, item: Item) {
-        let hole = self.slots.iter_mut().rev().find_map(|slot| match slot {
+    /// The items of the open hole.
+    fn open_hole_items(&mut self) -> Option<&mut VecDeque<Item>> {
+        let slots = Some(&mut self.slots).filter(|_| self.has_open_hole)?;
+        slots.iter_mut().rev().find_map(|slot| match slot {
             Slot::Hole { items, open: true } => Some(items),
             Slot::Hole { .. } | Slot::Item(_) | Slot::Overflow { .. } => None,
-        });
+        })
+    }
+
+    /// Adds an item to the open hole; without one, behind everything.
+    pub(super) fn push_found(&mut self, item: Item) {
+        let hole = self.open_hole_items();
         let (bytes, found_bytes) = (item.weight(), item.found_weight());
         match (hole, item) {
             (Some(items), item) => items.push_back(item),
@@ -232,10 +245,7 @@ impl Queue {
     /// them.
     pub(super) fn push_position(&mut self, source: &'static str, position: SourcePosition) {
         let is_former = |item: &Item| matches!(item, Item::Position { source: former, .. } if *former == source);
-        let hole = self.slots.iter_mut().rev().find_map(|slot| match slot {
-            Slot::Hole { items, open: true } => Some(items),
-            Slot::Hole { .. } | Slot::Item(_) | Slot::Overflow { .. } => None,
-        });
+        let hole = self.open_hole_items();
         let tail: Vec<&mut Item> = match hole {
             Some(items) => items.iter_mut().rev().collect(),
             None => self
@@ -257,6 +267,10 @@ impl Queue {
 
     /// Nothing more is added to the hole.
     pub(super) fn close_hole(&mut self) {
+        // Thousands of events may wait.
+        if !std::mem::take(&mut self.has_open_hole) {
+            return;
+        }
         for slot in &mut self.slots {
             if let Slot::Hole { open, .. } = slot {
                 *open = false;
@@ -267,11 +281,26 @@ impl Queue {
 
     /// Whether an open hole holds back later items.
     pub(super) fn holds_back(&self) -> bool {
+        if !self.has_open_hole {
+            return false;
+        }
         let open = self.slots.iter().position(|slot| matches!(slot, Slot::Hole { open: true, .. }));
         open.is_some_and(|at| {
             let behind = self.slots.iter().skip(at + 1);
             behind.into_iter().any(|slot| !matches!(slot, Slot::Item(Item::Mark(_) | Item::Position { .. })))
         })
+    }
+
+    /// Opens the next item with `open`, if it is a frame whose payload may be encrypted: only a text is.
+    pub(super) fn open_first(&mut self, open: impl FnOnce(&RawValue, &Keys) -> Option<Box<RawValue>>) {
+        self.reweigh(0, |item| {
+            if let Item::Frame { frame: Frame { body: FrameBody::Payload(raw), .. }, keys, .. } = item
+                && raw.get().starts_with('"')
+                && let Some(opened) = open(raw, keys)
+            {
+                *raw = opened;
+            }
+        });
     }
 
     /// The next item, if it is a frame.

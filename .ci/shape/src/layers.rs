@@ -28,6 +28,7 @@ pub const LAYERS: &[Layer] = &[
             "guard",
             "decode",
             "salvage",
+            "json",
             "waiting",
             "batches",
             "durable",

@@ -1,10 +1,9 @@
 //! Events about the agent and the agent's phone.
 
-use serde_json::value::RawValue;
-
 use super::value::{Fields, body, date, flag, text, words};
 use crate::event::RawJson;
 use crate::event::lenient::Slot as _;
+use crate::json::Json;
 
 words! {
     /// The agent's state (`CurrentState`).
@@ -178,13 +177,13 @@ impl AgentState {
 
 impl NextState {
     /// A list of objects, one object, the name alone, or nothing.
-    fn read_all(raw: &RawValue) -> Vec<Self> {
+    fn read_all(raw: Json<'_>) -> Vec<Self> {
         let mut list: Vec<RawJson> = Vec::new();
         list.fill(raw);
-        list.iter().filter_map(|one| Self::read(one.get())).collect()
+        list.iter().filter_map(|one| Self::read(one.get().into())).collect()
     }
 
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         match Fields::of(raw) {
             Some(fields) => Some(Self {
                 state: State::from(fields.get(&["State"]).and_then(text)?.as_str()),

@@ -8,6 +8,7 @@ use super::id::ContactId;
 use super::value::{Fields, body, text, words};
 use crate::event::RawJson;
 use crate::event::lenient::{Lenient as _, Slot as _, object};
+use crate::json::Json;
 use crate::timestamp::Timestamp;
 
 words! {
@@ -375,7 +376,7 @@ impl CallContact {
     /// The variables of the page to show, as names and values.
     #[must_use]
     pub fn screen_pop_variables(&self) -> BTreeMap<String, String> {
-        self.screen_pop_url_variables.as_ref().map(|json| variables(json.get())).unwrap_or_default()
+        self.screen_pop_url_variables.as_ref().map(|json| variables(json.get().into())).unwrap_or_default()
     }
 }
 
@@ -383,16 +384,16 @@ impl WorkItemContact {
     /// The variables of the page to show, as names and values.
     #[must_use]
     pub fn screen_pop_variables(&self) -> BTreeMap<String, String> {
-        self.screen_pop_url_variables.as_ref().map(|json| variables(json.get())).unwrap_or_default()
+        self.screen_pop_url_variables.as_ref().map(|json| variables(json.get().into())).unwrap_or_default()
     }
 }
 
 /// A list of objects of one key each, one object, or either of them as text.
-fn variables(raw: &RawValue) -> BTreeMap<String, String> {
+fn variables(raw: Json<'_>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let inner = String::read(raw).and_then(|text| serde_json::from_str::<Box<RawValue>>(&text).ok());
     let mut list: Vec<RawJson> = Vec::new();
-    list.fill(inner.as_deref().unwrap_or(raw));
+    list.fill(inner.as_ref().map_or(raw, Json::from));
     for one in &list {
         object(one.get(), &mut |key, value| {
             found.insert(key.to_owned(), text(value).unwrap_or_default());

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::value::RawValue;
 
 use crate::ids::{id, text_or_number};
 

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use serde_json::value::RawValue;
 
 use crate::event::RawJson;
+use crate::json::Json;
 use crate::words::words;
 use value::{Fields, text};
 
@@ -101,7 +102,7 @@ macro_rules! events {
         }
 
         impl AgentEvent {
-            fn read(raw: &RawValue) -> Self {
+            fn read(raw: Json<'_>) -> Self {
                 let Some(fields) = Fields::of(raw) else {
                     return Self::Unknown(UnknownAgentEvent { event_type: None, contact_id: None });
                 };
@@ -298,7 +299,7 @@ pub struct AgentNotification {
 
 impl AgentNotification {
     pub(crate) fn new(raw: Box<RawValue>, batch: u64, index: usize, received_at: SystemTime) -> Self {
-        let event = AgentEvent::read(&raw);
+        let event = AgentEvent::read((&raw).into());
         let time = |fields: &Fields<'_>, key| value::date(fields.get(&[key])?)?.system_time();
         let happened_at = Fields::of(&raw)
             .and_then(|fields| time(&fields, "LastStateChangeTimeUTC").max(time(&fields, "StartTimeUTC")));

@@ -365,7 +365,7 @@ impl Driver {
             Ok(notification) => {
                 // The pushed event names its extension; the found one says `~` for the same.
                 self.learn_owner(&notification);
-                let notification = self.intake.owned(&notification);
+                let notification = self.intake.owned(&notification).into_owned();
                 let (delivery, traces) = self.intake.admit_found(notification, at, Instant::now())?;
                 Some(StreamItem::Delivery { delivery, traces })
             }

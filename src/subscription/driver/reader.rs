@@ -8,6 +8,7 @@ use tracing::Span;
 
 use super::Driver;
 use crate::batches::Sender;
+use crate::dedup::About;
 use crate::delivery::{Delivery, Gap, GapCause, Undecodable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Notification;
@@ -94,7 +95,7 @@ impl Driver {
         };
         let (now, sent) = (Instant::now(), frame.sent_at);
         let opened = self.intake.open(now, frame, &keys, emitted);
-        let (mut owned, mut is_copy) = (None, false);
+        let (mut about, mut is_copy) = (None, false);
         match &opened.delivery {
             Delivery::Notification(notification) => {
                 self.learn_owner(notification);
@@ -104,11 +105,13 @@ impl Driver {
                 let event = self.intake.owned(notification);
                 is_copy = !self.routes.admit(&event, now);
                 // A count that two subscriptions push waits for its messages once.
-                if !is_copy && self.intake.is_first(&opened, now) && self.is_enriched(notification) {
-                    self.intake.replaced(&opened, now);
-                    return None;
+                if !is_copy && self.intake.is_first(&opened, now) {
+                    if self.is_enriched(notification) {
+                        self.intake.replaced(&opened, now);
+                        return None;
+                    }
+                    about = Some(About::of(&event));
                 }
-                owned = Some(event);
             }
             Delivery::Undecodable(Undecodable { reason, .. }) => {
                 tracing::warn!(%reason, subscription = self.id_for_log(), "undecodable payload");
@@ -116,8 +119,7 @@ impl Driver {
             _ => {}
         }
         let can_ask = self.recovery.can_ask();
-        let Some(Admitted { delivery, traces, subjects }) =
-            self.intake.admit(opened, owned.as_ref(), is_copy, can_ask, now)
+        let Some(Admitted { delivery, traces, subjects }) = self.intake.admit(opened, about, is_copy, can_ask, now)
         else {
             tracing::trace!(subscription = self.id_for_log(), "a repetition");
             self.meter.duplicate();

@@ -4,6 +4,7 @@
 //! A frame is a JSON array of a meta object and usually a body. One form is not JSON as a whole: a reply whose body is
 //! raw text begins with `--Boundary`.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
@@ -14,6 +15,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::recovery::{Details, Wsc};
+use crate::json::Json;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 
@@ -62,18 +64,32 @@ pub(super) struct Event {
     pub(super) body: Result<Box<RawValue>, (Box<str>, &'static str)>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default)]
 struct Meta<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "messageId")]
-    message_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    status: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    headers: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    wsc: Option<&'a RawValue>,
+    kind: Option<Json<'a>>,
+    message_id: Option<Json<'a>>,
+    status: Option<Json<'a>>,
+    headers: Option<Json<'a>>,
+    wsc: Option<Json<'a>>,
+}
+
+impl<'a> Meta<'a> {
+    /// `None` if it is not an object, or repeats a field.
+    fn read(raw: &'a RawValue) -> Option<Self> {
+        let (mut meta, mut is_repeated) = (Self::default(), false);
+        let is_object = Json::from(raw).fields(&mut |name, value| {
+            let field = match name {
+                "type" => &mut meta.kind,
+                "messageId" => &mut meta.message_id,
+                "status" => &mut meta.status,
+                "headers" => &mut meta.headers,
+                "wsc" => &mut meta.wsc,
+                _ => return,
+            };
+            is_repeated |= field.replace(value).is_some();
+        });
+        (is_object && !is_repeated).then_some(meta)
+    }
 }
 
 /// Reads one message, which should be UTF-8. An event with invalid UTF-8 is delivered as undecodable; in any other
@@ -108,37 +124,36 @@ pub(super) fn read(text: &str) -> Result<Incoming, &'static str> {
 
 fn read_whole(text: &str) -> Result<Incoming, &'static str> {
     let (meta, body) = split(text)?;
-    // A repeated field is an error to serde; so is a meta that is not an object.
-    let meta: Meta<'_> = serde_json::from_str(meta).map_err(|_| "the meta is not an object")?;
-    let id = meta.message_id.and_then(text_of);
-    let kind = meta.kind.and_then(text_of).ok_or("a frame without type")?;
+    let meta = Meta::read(meta).ok_or("the meta is not an object of single fields")?;
+    let id = || meta.message_id.and_then(Json::text_or_digits).map(Cow::into_owned);
+    let kind = meta.kind.and_then(Json::text_or_digits).ok_or("a frame without type")?;
     let wsc = meta.wsc.and_then(Wsc::read);
     let reply = || Reply {
-        id: id.clone(),
+        id: id(),
         status: meta.status.and_then(status_of),
         headers: meta.headers.map(headers_of).unwrap_or_default(),
         body: body.unwrap_or_default().to_owned(),
     };
-    let what = match kind.as_str() {
+    let what = match &*kind {
         "ConnectionDetails" => What::Details(Box::new(Details::read(body.unwrap_or_default()))),
         "ClientRequest" => What::Reply(reply()),
-        "ServerNotification" => What::Notification(event(text, id, body)),
-        "Heartbeat" => What::Heartbeat(id.clone().unwrap_or_default()),
+        "ServerNotification" => What::Notification(event(text, id(), body)),
+        "Heartbeat" => What::Heartbeat(id().unwrap_or_default()),
         "Error" => What::Error(reply()),
         // A type of a later version that carries an event.
-        _ if body.is_some_and(names_an_event) => What::Notification(event(text, id, body)),
+        _ if body.is_some_and(names_an_event) => What::Notification(event(text, id(), body)),
         _ => What::Unknown,
     };
     Ok(Incoming { wsc, what })
 }
 
-/// The meta's text and the body's, if there is one.
-fn split(text: &str) -> Result<(&str, Option<&str>), &'static str> {
+/// The meta and the body's text, if there is one.
+fn split(text: &str) -> Result<(&RawValue, Option<&str>), &'static str> {
     let inner = text.trim().strip_prefix('[').ok_or("not an array")?;
     let inner = inner.strip_suffix(']').ok_or("not a whole array")?;
     let mut values = serde_json::Deserializer::from_str(inner).into_iter::<&RawValue>();
     let meta = match values.next() {
-        Some(Ok(meta)) => meta.get(),
+        Some(Ok(meta)) => meta,
         Some(Err(_)) => return Err("the meta is not valid JSON"),
         None => return Err("an empty array"),
     };
@@ -170,13 +185,6 @@ pub(super) fn unreadable(bytes: &[u8], reason: &'static str) -> Event {
 }
 
 fn event(text: &str, id: Option<String>, body: Option<&str>) -> Event {
-    #[derive(Deserialize)]
-    struct Head<'a> {
-        #[serde(borrow, default, rename = "subscriptionId")]
-        subscription: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        timestamp: Option<&'a RawValue>,
-    }
     let bad = |reason| Err((Box::from(text), reason));
     let body = match body {
         None => bad("a notification without a body"),
@@ -186,42 +194,32 @@ fn event(text: &str, id: Option<String>, body: Option<&str>) -> Event {
             Err(_) => bad("a notification whose body is not valid JSON"),
         },
     };
-    let head = body.as_ref().ok().and_then(|body| serde_json::from_str::<Head<'_>>(body.get()).ok());
-    let subscription = head.as_ref().and_then(|head| head.subscription).and_then(text_of);
-    let sent_at = head.and_then(|head| head.timestamp).and_then(text_of);
-    Event {
-        position: id.map(String::into_boxed_str),
-        subscription: subscription.map(String::into_boxed_str),
-        sent_at: sent_at.and_then(|text| Timestamp::new(text).system_time()),
-        body,
+    let (mut subscription, mut sent_at) = (None, None);
+    if let Ok(body) = &body {
+        Json::from(body).fields(&mut |name, value| match name {
+            "subscriptionId" => subscription = value.text_or_digits(),
+            "timestamp" => sent_at = value.text_or_digits(),
+            _ => {}
+        });
     }
+    let subscription = subscription.map(|id| Box::from(&*id));
+    let sent_at = sent_at.and_then(|text| Timestamp::new(&*text).system_time());
+    Event { position: id.map(String::into_boxed_str), subscription, sent_at, body }
 }
 
-/// A JSON string, or a number by its digits.
-fn text_of(raw: &RawValue) -> Option<String> {
-    match raw.get().as_bytes().first()? {
-        b'"' => serde_json::from_str(raw.get()).ok(),
-        b'-' | b'0'..=b'9' => Some(raw.get().to_owned()),
-        _ => None,
-    }
-}
-
-fn status_of(raw: &RawValue) -> Option<u16> {
-    text_of(raw)?.trim().parse().ok()
+fn status_of(raw: Json<'_>) -> Option<u16> {
+    raw.text_or_digits()?.trim().parse().ok()
 }
 
 /// The valid headers; the others are skipped.
-fn headers_of(raw: &RawValue) -> HeaderMap {
-    let Ok(fields) = serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(raw.get()) else {
-        return HeaderMap::new();
-    };
-    fields
-        .into_iter()
-        .filter_map(|(name, value)| {
-            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-            Some((name, HeaderValue::from_str(&text_of(value)?).ok()?))
-        })
-        .collect()
+fn headers_of(raw: Json<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    raw.fields(&mut |name, value| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok();
+        let value = value.text_or_digits().and_then(|text| HeaderValue::from_str(&text).ok());
+        headers.extend(name.zip(value));
+    });
+    headers
 }
 
 /// A request's text. `body` is JSON, an object or a string: the gateway refuses anything else (`WSG-808`).
@@ -258,7 +256,7 @@ pub(super) fn is_sendable(body: &str) -> bool {
 }
 
 impl Wsc {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         #[derive(Deserialize)]
         struct Sent<'a> {
             token: Secret,
@@ -269,7 +267,8 @@ impl Wsc {
         if sent.token.expose().is_empty() {
             return None;
         }
-        let sequence = sent.sequence.and_then(text_of).and_then(|digits| digits.parse().ok());
+        let sequence =
+            sent.sequence.and_then(|digits| Json::from(digits).text_or_digits()).and_then(|digits| digits.parse().ok());
         Some(Self { token: sent.token, sequence })
     }
 }

@@ -38,6 +38,8 @@ pub(super) const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// Deadline of the last flush.
 const LAST_FLUSH: Duration = Duration::from_millis(500);
 
+/// The most messages that are handled before others have their turn: requests, timers, other tasks.
+const TOGETHER: usize = 64;
 /// How long received data may stay unread. It may hold a ping of the gateway, whose pong is due within 10 s
 /// (websocket-and-webhooks.md, D).
 const HOLD: Duration = Duration::from_secs(8);
@@ -74,6 +76,8 @@ pub(super) struct ReaderTask {
     beat_at: Option<Instant>,
     ping_at: Option<Instant>,
     complaint: Option<Box<str>>,
+    /// Whether an event arrived that the link does not know of.
+    changed: bool,
 }
 
 /// What makes this side end the connection.
@@ -129,6 +133,7 @@ impl ReaderTask {
             beat_at: None,
             ping_at: None,
             complaint: None,
+            changed: false,
             tuning,
         }
     }
@@ -170,7 +175,9 @@ impl ReaderTask {
                 () = &mut self.upkeep => {}
                 () = self.shared.drained.notified(), if self.holding => {}
                 message = next(&mut self.ws, &mut self.unflushed, &mut self.behind_since, self.holding) => {
-                    if let Err(cause) = self.message(message).await {
+                    let result = self.messages(message).await;
+                    self.notify();
+                    if let Err(cause) = result {
                         return cause;
                     }
                 }
@@ -300,6 +307,30 @@ impl ReaderTask {
         }
     }
 
+    /// Handles a message and those that have arrived behind it, as far as there is room: the link wakes up once for all
+    /// of them.
+    async fn messages(&mut self, first: Option<Result<Message, WsError>>) -> Result<(), Cause> {
+        self.message(first).await?;
+        for _ in 1..TOGETHER {
+            if self.shared.lock().event_buffer.is_full() {
+                break;
+            }
+            let ws = &mut self.ws;
+            match poll_fn(|cx| Poll::Ready(ws.poll_next_unpin(cx))).await {
+                Poll::Ready(message) => self.message(message).await?,
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Wakes the link up if an event arrived.
+    fn notify(&mut self) {
+        if std::mem::take(&mut self.changed) {
+            self.shared.changed.notify_waiters();
+        }
+    }
+
     async fn message(&mut self, message: Option<Result<Message, WsError>>) -> Result<(), Cause> {
         let message = match message {
             None => return Err(self.ended(Cause::Cut)),
@@ -319,6 +350,7 @@ impl ReaderTask {
                 self.frame(&bytes, now);
             }
             Message::Close(frame) => {
+                self.notify();
                 // The answer to it is in the buffer.
                 let _ = timeout(LAST_FLUSH, self.ws.flush()).await;
                 return Err(self.ended(Cause::Closed(frame.map(|frame| frame.code.into()))));
@@ -349,7 +381,7 @@ impl ReaderTask {
                         self.shared.system.now(),
                         now,
                     );
-                    self.shared.changed.notify_waiters();
+                    self.changed = true;
                 }
             }
         }
@@ -386,9 +418,8 @@ impl ReaderTask {
         match what {
             What::Notification(event) => {
                 let ours = self.shared.lock().event_buffer.push(event, self.shared.system.now(), now);
-                if ours {
-                    self.shared.changed.notify_waiters();
-                } else {
+                self.changed |= ours;
+                if !ours {
                     self.shared.counters.foreign(1);
                 }
             }
