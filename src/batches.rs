@@ -4,19 +4,40 @@
 //! when it has taken the last item, so that the bound holds for what waits on both sides. The sender asks for room
 //! before it makes a batch; one batch may exceed the bound.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc};
 
 /// The reader's end.
-pub(crate) type Batches<T> = mpsc::UnboundedReceiver<(T, Counted)>;
+///
+/// The batches are boxed: the channel allocates room for 32 of them before the first, in every idle subscription.
+#[derive(Debug)]
+pub(crate) struct Batches<T>(mpsc::UnboundedReceiver<Box<(T, Counted)>>);
+
+impl<T> Batches<T> {
+    /// The next batch; `None` once the sender is gone. Cancel safe.
+    pub(crate) async fn recv(&mut self) -> Option<(T, Counted)> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<(T, Counted)>> {
+        self.0.poll_recv(cx).map(|batch| batch.map(|batch| *batch))
+    }
+
+    pub(crate) fn try_recv(&mut self) -> Result<(T, Counted), TryRecvError> {
+        self.0.try_recv().map(|batch| *batch)
+    }
+}
 
 /// A channel whose batches have at most `limit` bytes; a limit of 0 counts as 1.
 pub(crate) fn channel<T>(limit: usize) -> (Sender<T>, Batches<T>) {
     let backlog = Arc::new(Backlog { bytes: AtomicUsize::new(0), limit: limit.max(1), read: Notify::new() });
     let (out, batches) = mpsc::unbounded_channel();
-    (Sender { out, backlog }, batches)
+    (Sender { out, backlog }, Batches(batches))
 }
 
 #[derive(Debug)]
@@ -43,7 +64,7 @@ impl Drop for Counted {
 /// The sender's end.
 #[derive(Debug)]
 pub(crate) struct Sender<T> {
-    out: mpsc::UnboundedSender<(T, Counted)>,
+    out: mpsc::UnboundedSender<Box<(T, Counted)>>,
     backlog: Arc<Backlog>,
 }
 
@@ -51,7 +72,7 @@ impl<T> Sender<T> {
     /// Sends a batch, whether or not there is room for it. A reader that is gone needs none.
     pub(crate) fn send(&self, batch: T, bytes: usize) {
         self.backlog.bytes.fetch_add(bytes, Ordering::AcqRel);
-        drop(self.out.send((batch, Counted { bytes, backlog: self.backlog.clone() })));
+        drop(self.out.send(Box::new((batch, Counted { bytes, backlog: self.backlog.clone() }))));
     }
 
     /// Whether there is room beside `bytes` that are about to be sent.

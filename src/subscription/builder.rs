@@ -534,7 +534,7 @@ impl SubscriptionBuilder {
             item_bytes: DECODED_BYTES.div_ceil(self.buffer.get()),
             dedup_window: self.dedup_window,
             adopt: self.adopt,
-            resume: self.resume,
+            resume: self.resume.map(Box::new),
             leftovers: self.leftovers,
             catch_up,
             pace,

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checkpoint::Keeper;
 use super::ending::Shutdown;
-use super::ports::Command;
+use super::ports::{Command, Update};
 use crate::delivery::Delivery;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
@@ -125,7 +125,7 @@ impl SubscriptionHandle {
         }
         let closed = || Error::new(ErrorKind::Closed, "the subscription has ended");
         let (answer, answered) = oneshot::channel();
-        self.commands.send(Command::Update { filters, answer }).await.map_err(|_| closed())?;
+        self.commands.send(Command::Update(Box::new(Update { filters, answer }))).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
 

@@ -34,8 +34,16 @@ pub(super) enum StreamItem {
     End(Error),
 }
 
-/// A request of the user.
+/// A request of the user. Small, since a channel allocates room for 32 of them before the first.
 pub(super) enum Command {
-    Update { filters: Vec<String>, answer: oneshot::Sender<Result<()>> },
+    Update(Box<Update>),
     Revalidate,
+}
+
+const _: () = assert!(size_of::<Command>() <= 8);
+
+/// A change of the filters.
+pub(super) struct Update {
+    pub(super) filters: Vec<String>,
+    pub(super) answer: oneshot::Sender<Result<()>>,
 }

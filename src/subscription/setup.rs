@@ -38,7 +38,7 @@ pub(super) struct Setup {
     pub(super) item_bytes: usize,
     pub(super) dedup_window: (usize, Duration),
     pub(super) adopt: Option<SubscriptionId>,
-    pub(super) resume: Option<ResumeToken>,
+    pub(super) resume: Option<Box<ResumeToken>>,
     pub(super) leftovers: Vec<SubscriptionId>,
     pub(super) ending: ending::Terms,
     pub(super) clock: Clock,

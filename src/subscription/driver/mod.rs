@@ -87,9 +87,9 @@ impl Driver {
         let now = Instant::now();
         Self {
             machine: Machine::new(setup.settings.clone(), setup.seed),
-            intake: Intake::new(setup.queue_bytes, setup.dedup_window, setup.resume.as_ref(), now),
+            intake: Intake::new(setup.queue_bytes, setup.dedup_window, setup.resume.as_deref(), now),
             recovery: Recovery::new(&setup, now),
-            active: Active::new(now, setup.clock.wall(), setup.resume.take(), setup.adopt.take()),
+            active: Active::new(now, setup.clock.wall(), setup.resume.take().map(|token| *token), setup.adopt.take()),
             filters: Filters::new(std::mem::take(&mut setup.filters)),
             cleanup: Cleanup::new(setup.registry.clone(), std::mem::take(&mut setup.leftovers)),
             routes: Routes::new(setup.failover, setup.routes.len()),

@@ -21,7 +21,7 @@ use crate::subscription::ending::{Request, Shutdown, Start, Unread};
 use crate::subscription::intake::Admitted;
 use crate::subscription::machine::{self, Input};
 use crate::subscription::ops::{self, Done};
-use crate::subscription::ports::{Batch, Command, StreamItem};
+use crate::subscription::ports::{Batch, Command, StreamItem, Update};
 use crate::subscription::progress::{Step, Traces};
 use crate::subscription::queue::{Discarded, Item};
 use crate::subscription::report::Facts;
@@ -139,7 +139,8 @@ impl Driver {
 
     pub(super) fn command(&mut self, command: Command) {
         match command {
-            Command::Update { filters, answer } => {
+            Command::Update(update) => {
+                let Update { filters, answer } = *update;
                 if !self.report.ending.has_ended() {
                     match self.filters.change(filters, answer, self.machine.update_pending()) {
                         Ok(()) => self.feed(Input::Update),

@@ -103,7 +103,7 @@ impl SocketSession {
         info.is_only = connections.unanswered == 0;
         connections.idle.take_if(|idle| Arc::ptr_eq(idle, socket));
         connections.held.retain(|held| held.id != info.id && !Arc::ptr_eq(&held.socket, socket));
-        connections.held.push(ActiveSubscription {
+        connections.hold(ActiveSubscription {
             id: info.id.clone(),
             socket: socket.clone(),
             info: info.clone(),
@@ -235,7 +235,7 @@ impl ControlPlane for SocketSession {
             served_at: Instant::now(),
             doubtful: false,
         };
-        self.connections().held.push(held.clone());
+        self.connections().hold(held.clone());
         // The subscription is gone: another can be created over the same connection.
         self.audit(&held, audit_within(self.lease())).await.inspect_err(|_| {
             self.forget(id);

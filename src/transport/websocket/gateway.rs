@@ -1,10 +1,11 @@
 //! What the connections of a [`WebSocket`](super::WebSocket) share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::dial::Dial;
 use super::liveness::Pace;
+use crate::control::ControlPlane;
 use crate::http::RateBudget;
 
 /// The settings of each connection.
@@ -23,6 +24,17 @@ pub(super) struct Gateway {
     pub(super) dial: Arc<dyn Dial>,
     pub(super) tuning: Tuning,
     pub(super) audit_every: Duration,
-    /// For a control plane without a budget.
-    pub(super) budget: RateBudget,
+    /// For control planes without a budget.
+    budget: OnceLock<RateBudget>,
+}
+
+impl Gateway {
+    pub(super) fn new(dial: Arc<dyn Dial>, tuning: Tuning, audit_every: Duration) -> Self {
+        Self { dial, tuning, audit_every, budget: OnceLock::new() }
+    }
+
+    /// The budget of `control`, or the one that all control planes without a budget share.
+    pub(super) fn budget_of(&self, control: &dyn ControlPlane) -> RateBudget {
+        control.rate_budget().unwrap_or_else(|| self.budget.get_or_init(RateBudget::new).clone())
+    }
 }

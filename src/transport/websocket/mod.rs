@@ -49,7 +49,6 @@ use self::session::SocketSession;
 use super::{Link, Target, Transport, TransportBinding, TransportKind};
 use crate::control::{ControlPlane, DeliveryModeRequest};
 use crate::error::{Error, Result};
-use crate::http::RateBudget;
 
 pub use self::client::{SocketClient, SocketRequest};
 pub use self::stats::SocketStats;
@@ -98,7 +97,7 @@ pub use self::stats::SocketStats;
 /// [`adopt`](crate::SubscriptionBuilder::adopt), another one is created and a [`Gap`](crate::Gap) reported.
 /// `expires_in` has no meaning here, and the expiry in [`Status`](crate::Status) is the latest time of the next audit.
 ///
-/// Clones share one HTTP client; so should all subscriptions of a process. The app needs the permission
+/// The HTTP client is that of the [`Client`](crate::Client), and makes the connections. The app needs the permission
 /// `WebSocketsSubscription`.
 #[derive(Clone)]
 pub struct WebSocket {
@@ -273,11 +272,10 @@ impl WebSocketBuilder {
         Ok(())
     }
 
-    /// Makes the transport and its HTTP client. Nothing is sent.
+    /// Makes the transport. Nothing is sent.
     ///
     /// # Errors
-    /// Kind `Config` when a value is out of its range, or the HTTP client cannot be
-    /// made, for example because the platform has no root certificates.
+    /// Kind `Config` when a value is out of its range.
     pub fn build(self) -> Result<WebSocket> {
         self.check()?;
         let dial = HttpDialer::new(self.connect_timeout);
@@ -286,7 +284,7 @@ impl WebSocketBuilder {
 
     fn with(self, dial: Arc<dyn Dial>) -> WebSocket {
         let Self { tuning, audit_every, .. } = self;
-        WebSocket { gateway: Arc::new(Gateway { dial, tuning, audit_every, budget: RateBudget::new() }) }
+        WebSocket { gateway: Arc::new(Gateway::new(dial, tuning, audit_every)) }
     }
 }
 

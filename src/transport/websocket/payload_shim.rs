@@ -11,6 +11,7 @@
 //! - While an incomplete message is arriving nothing else can, not even the answer to a ping. So the layer notes when
 //!   such a message grew.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -33,6 +34,14 @@ const CONTROL: u8 = 8;
 const CLOSE: u8 = 8;
 /// The bytes of a close frame's status code; the reason follows.
 const CODE: u64 = 2;
+
+/// How many bytes are read from a connection at once.
+const READ: usize = 16 << 10;
+
+thread_local! {
+    /// Where bytes are read to: thousands of connections may wait for some, and need no buffer of their own meanwhile.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
+}
 
 /// Finds the frames in a stream of bytes.
 #[derive(Debug, Default)]
@@ -131,12 +140,14 @@ struct Received {
     grew: Option<Instant>,
     /// The messages' payloads, one after the other.
     said: BytesMut,
+    /// What was read from the connection, and not by the library yet.
+    unread: BytesMut,
 }
 
 impl Received {
     /// Takes the payloads out of the next bytes. A close frame's reason is not read, and the library logs it.
     fn pass(&mut self, bytes: &mut [u8], now: Instant) {
-        let Self { frames, began, grew, said } = self;
+        let Self { frames, began, grew, said, .. } = self;
         frames.scan(bytes, |frame, part| match part {
             Part::First(byte) => {
                 if frame.opcode() == TEXT {
@@ -226,6 +237,13 @@ impl PayloadShim {
         texts.truncate(texts.len().saturating_sub(text.len()));
     }
 
+    /// Frees the buffers that hold nothing, while nothing arrives.
+    pub(super) fn shrink(&mut self) {
+        let Received { said, unread, .. } = &mut self.received;
+        let buffers = [said, unread, &mut self.sent.texts, &mut self.sent.filled];
+        buffers.into_iter().filter(|buffer| buffer.is_empty()).for_each(|buffer| *buffer = BytesMut::new());
+    }
+
     /// When an incomplete message last grew, within a bound.
     pub(super) fn grew(&self) -> Option<Instant> {
         self.received.grew()
@@ -234,12 +252,21 @@ impl PayloadShim {
 
 impl AsyncRead for PayloadShim {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Some(new) = buf.filled_mut().get_mut(before..).filter(|new| !new.is_empty()) {
-            self.received.pass(new, Instant::now());
+        let Self { stream, received, .. } = &mut *self;
+        if received.unread.is_empty() {
+            ready!(SCRATCH.with_borrow_mut(|scratch| {
+                let mut read = ReadBuf::new(scratch);
+                ready!(Pin::new(stream).poll_read(cx, &mut read))?;
+                received.pass(read.filled_mut(), Instant::now());
+                let (now, later) = read.filled().split_at(read.filled().len().min(buf.remaining()));
+                buf.put_slice(now);
+                received.unread.extend_from_slice(later);
+                Poll::Ready(io::Result::Ok(()))
+            }))?;
+        } else {
+            buf.put_slice(&received.unread.split_to(received.unread.len().min(buf.remaining())));
         }
-        read
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -362,6 +389,50 @@ mod tests {
             read_all.unwrap();
             assert!(read == masked(TEXT, &texts.iter().map(|text| text.clone().into_bytes()).collect::<Vec<_>>()));
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_read_in_large_pieces_and_by_the_library_in_small_ones() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let sent: Vec<u8> = (0..3).flat_map(|_| [frame(0x81, READ), frame(0x89, 4)].concat()).collect();
+        let mut want = sent.clone();
+        let mut whole = Received::default();
+        whole.pass(&mut want, Instant::now());
+        for room in [1, 100, READ + 1, 1 << 20] {
+            let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+            let mut shim = PayloadShim::new(Box::new(ours));
+            theirs.write_all(&sent).await.unwrap();
+            drop(theirs);
+            let (mut read, mut piece) = (Vec::new(), vec![0; room]);
+            loop {
+                match shim.read(&mut piece).await.unwrap() {
+                    0 => break,
+                    length => read.extend_from_slice(&piece[..length]),
+                }
+            }
+            assert!(read == want, "{room}");
+            assert_eq!(PayloadShim::take(&mut shim, usize::MAX), whole.said);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_keeps_no_empty_buffer() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let mut shim = PayloadShim::new(Box::new(ours));
+        theirs.write_all(&frame(0x81, 3000)).await.unwrap();
+        shim.read_exact(&mut [0; 1000]).await.unwrap();
+        PayloadShim::take(&mut shim, 1000);
+        shim.put("text");
+        shim.shrink();
+        assert_eq!(shim.received.unread.len(), 2004, "what is not read yet is kept");
+        assert_eq!((shim.received.said.len(), shim.sent.texts.len()), (2000, 4));
+        shim.read_exact(&mut [0; 2004]).await.unwrap();
+        PayloadShim::take(&mut shim, 2000);
+        shim.write_all(&masked(BINARY, &[vec![0; 4]])).await.unwrap();
+        shim.shrink();
+        let PayloadShim { received, sent, .. } = shim;
+        assert!([received.said, received.unread, sent.texts, sent.filled].iter().all(|it| it.capacity() == 0));
     }
 
     proptest! {

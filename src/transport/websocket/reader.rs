@@ -25,12 +25,13 @@ use super::liveness::{Due, Heard, Liveness};
 use super::payload_shim::PayloadShim;
 use super::recovery::Wsc;
 use super::replies;
-use super::state::{CLOSE_WITHIN, Command, Shared};
+use super::state::{CLOSE_WITHIN, Command, Request, Shared};
 use crate::control::ControlPlane;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Thousands of connections may be open: the buffers are small, and grow for larger messages.
-const BUFFER: usize = 4 << 10;
+/// Thousands of connections may be open: the library's buffer is small, and grows for larger messages. It is filled
+/// from what [`PayloadShim`] has read, in larger pieces.
+const BUFFER: usize = 1 << 10;
 /// The most unsent bytes; beyond it requests fail at once.
 const UNSENT: usize = 16 << 20;
 /// Deadline of the pong when this side abandons a connection.
@@ -138,8 +139,15 @@ impl ReaderTask {
         }
     }
 
-    pub(super) async fn run(mut self) {
-        let cause = self.until_over().await;
+    #[allow(clippy::manual_async_fn, reason = "an `async fn` holds its arguments twice")]
+    pub(super) fn run(mut self) -> impl Future<Output = ()> + Send {
+        async move {
+            let cause = self.until_over().await;
+            self.over(cause);
+        }
+    }
+
+    fn over(&mut self, cause: Cause) {
         tracing::debug!(?cause, complaint = self.complaint.as_deref(), "the connection has ended");
         let ended = Ended { cause, complaint: self.complaint.take(), unread: false };
         // The peer may have carried out the requests that were sent, but not those that were not.
@@ -148,8 +156,8 @@ impl ReaderTask {
         }
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
-            if let Command::Request { answer, .. } = command {
-                let _ = answer.send(Err(ended.error()));
+            if let Command::Request(request) = command {
+                let _ = request.answer.send(Err(ended.error()));
             }
         }
         self.shared.lock().ended.get_or_insert(ended);
@@ -240,7 +248,10 @@ impl ReaderTask {
         while let Some(due) = self.liveness.as_mut().filter(|_| !holding).and_then(|liveness| liveness.poll(now)) {
             match due {
                 Due::Dead(why) => return Some(Cause::Silent(why)),
-                Due::Ping => self.ping(now),
+                Due::Ping => {
+                    self.shrink();
+                    self.ping(now);
+                }
                 Due::Heartbeat => {
                     self.beats += 1;
                     self.beat_at = Some(now);
@@ -268,6 +279,15 @@ impl ReaderTask {
         accepted
     }
 
+    /// Frees what a connection that was silent for a while does not need.
+    fn shrink(&mut self) {
+        self.ws.get_mut().shrink();
+        if self.pending.is_empty() {
+            // An emptied map keeps a node.
+            self.pending = BTreeMap::new();
+        }
+    }
+
     /// The pong that answers it carries its number.
     fn ping(&mut self, now: Instant) {
         self.pings += 1;
@@ -291,7 +311,8 @@ impl ReaderTask {
                     Deadline::Details(_) | Deadline::None => Deadline::Bye(at),
                 };
             }
-            Command::Request { id, text, deadline, answer } => {
+            Command::Request(request) => {
+                let Request { id, text, deadline, answer } = *request;
                 // The caller gave up.
                 self.pending.retain(|_, waiting| !waiting.answer.is_closed());
                 if self.send_text(&text) {

@@ -70,6 +70,14 @@ pub(super) struct Connections {
     trouble: Option<Error>,
 }
 
+impl Connections {
+    /// Room for one: a vector that grows by itself has room for four.
+    pub(super) fn hold(&mut self, subscription: ActiveSubscription) {
+        self.held.reserve_exact(1);
+        self.held.push(subscription);
+    }
+}
+
 /// A token for one connection. The guide forbids a second connection with it, not a second attempt at the first
 /// (websocket §1.2, found 6.1).
 struct Ticket {
@@ -126,7 +134,7 @@ pub(super) enum Reconnect {
 impl SocketSession {
     pub(super) fn new(outer: Arc<dyn ControlPlane>, gateway: Arc<Gateway>) -> Self {
         let system = outer.system().unwrap_or_default();
-        let seat = outer.rate_budget().unwrap_or_else(|| gateway.budget.clone()).socket();
+        let seat = gateway.budget_of(&*outer).socket();
         Self {
             _seat: seat,
             outer,
@@ -158,7 +166,7 @@ impl SocketSession {
     }
 
     pub(super) fn budget(&self) -> RateBudget {
-        self.outer.rate_budget().unwrap_or_else(|| self.gateway.budget.clone())
+        self.gateway.budget_of(&*self.outer)
     }
 
     /// Makes a connection for a subscription that is not created yet; with `lost`, one that continues that session.

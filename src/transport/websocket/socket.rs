@@ -22,7 +22,7 @@ use super::frame::{self, Reply};
 use super::gateway::Tuning;
 use super::reader::{PROBE_WITHIN, ReaderTask};
 use super::recovery::{Details, RecoveryState, Resumable, Wsc};
-use super::state::{CLOSE_WITHIN, Command, Continued, Shared, State};
+use super::state::{CLOSE_WITHIN, Command, Continued, Request, Shared, State};
 use super::stats::Counters;
 use crate::control::ControlPlane;
 use crate::error::{Error, ErrorKind, Result};
@@ -330,7 +330,7 @@ impl Socket {
         let room = timeout_at(deadline, self.commands.reserve()).await;
         let room =
             room.map_err(|_| Error::new(ErrorKind::Timeout, "the connection took no request until the deadline"))?;
-        room.map_err(|_| self.gone())?.send(Command::Request { id, text, deadline, answer });
+        room.map_err(|_| self.gone())?.send(Command::Request(Box::new(Request { id, text, deadline, answer })));
         match timeout_at(deadline, answered).await {
             Ok(Ok(reply)) => reply,
             // The task was aborted.

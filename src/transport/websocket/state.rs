@@ -18,14 +18,9 @@ use crate::system::System;
 /// How long to wait for the peer's close frame.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Requests to the task.
+/// Requests to the task. Small, since a channel allocates room for 32 of them before the first.
 pub(super) enum Command {
-    Request {
-        id: String,
-        text: String,
-        deadline: Instant,
-        answer: oneshot::Sender<Result<Reply>>,
-    },
+    Request(Box<Request>),
     /// Send a close frame, now or after a delay.
     Close {
         after: Duration,
@@ -34,6 +29,16 @@ pub(super) enum Command {
     Ping,
     /// End without a close frame, after a last ping.
     BreakOff,
+}
+
+const _: () = assert!(size_of::<Command>() <= 16);
+
+/// A request to the peer.
+pub(super) struct Request {
+    pub(super) id: String,
+    pub(super) text: String,
+    pub(super) deadline: Instant,
+    pub(super) answer: oneshot::Sender<Result<Reply>>,
 }
 
 /// The state of a connection.
