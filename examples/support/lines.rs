@@ -153,6 +153,9 @@ impl Own<'_> {
                 format!("!!! [{index}] {bytes} bytes that could not be decoded: {reason}")
             }
             Self::Error { message, .. } => format!("error: {message}"),
+            Self::Closed { subscription_ids, events, .. } if subscription_ids.is_empty() => {
+                format!("There was no subscription; {events} events")
+            }
             Self::Closed { deleted, subscription_ids, events } => {
                 let outcome = if *deleted { "Deleted" } else { "NOT deleted (it ends with its lease)" };
                 format!("{outcome}: {}; {events} events", list(subscription_ids))

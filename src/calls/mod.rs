@@ -11,14 +11,16 @@
 //! # async fn run(client: Client, mut subscription: Subscription) -> Result<()> {
 //! let mut calls = CompletedCalls::new(client);
 //! loop {
-//!     tokio::select! {
-//!         Some(call) = calls.next() => {
-//!             let seconds = call.record().and_then(|record| record.duration);
-//!             println!("{seconds:?} s, {} recordings, {:?}", call.recordings.len(), call.missing);
+//!     let call = tokio::select! {
+//!         Some(call) = calls.next() => call,
+//!         Some(delivery) = subscription.next() => {
+//!             calls.apply(&delivery?);
+//!             continue;
 //!         }
-//!         Some(delivery) = subscription.next() => calls.apply(&delivery?),
-//!         else => break,
-//!     }
+//!         else => break, // the subscription has ended, and so have all calls
+//!     };
+//!     let seconds = call.record().and_then(|record| record.duration);
+//!     println!("{seconds:?} s, {} recordings, {:?}", call.recordings.len(), call.missing);
 //! }
 //! # Ok(())
 //! # }

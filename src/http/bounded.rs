@@ -189,12 +189,12 @@ fn network_error(error: HttpError, host: &str) -> Error {
 /// Parses a server's URL: `https`, or `http` on loopback, a host, and nothing after the port.
 pub(crate) fn server_url(text: &str) -> Result<Url> {
     // The parser's error quotes nothing, but the text may hold a password: do not echo it.
-    let url =
-        Url::parse(text.trim()).map_err(|error| Error::config("the server's URL is not a URL").with_source(error))?;
+    let form = "the server's URL must be https://host[:port] and nothing more";
+    let url = Url::parse(text.trim()).map_err(|error| Error::config(form).with_source(error))?;
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     let anonymous = url.username().is_empty() && url.password().is_none();
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !bare || !anonymous {
-        return Err(Error::config("the server's URL must be https://host[:port] and nothing more"));
+        return Err(Error::config(form));
     }
     if is_exposed(&url) {
         return Err(Error::config(format!(

@@ -21,8 +21,10 @@
 //!             StateChange::Current => println!("{} calls now", state.calls().count()),
 //!             _ => {}
 //!         },
-//!         Some(delivery) = subscription.next() => state.apply(&delivery?),
-//!         else => break,
+//!         delivery = subscription.next() => match delivery {
+//!             Some(delivery) => state.apply(&delivery?),
+//!             None => break,
+//!         },
 //!     }
 //! }
 //! # Ok(())

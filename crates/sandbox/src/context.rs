@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::behavior::{Behavior, TimeFormat};
 use crate::clock::{Clock, FAR, Moment};
 use crate::faults::FaultTable;
+use crate::http::Refused;
 use crate::requests::RequestLog;
 
 /// The sandbox's identity: one account, one user, two apps.
@@ -40,6 +41,15 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Refuses what needs a permission that the app or the user lacks.
+    pub(crate) fn permit(&self, needed: Option<&str>) -> Result<(), Refused> {
+        let lacks = |list: &[String]| needed.filter(|name| list.iter().any(|it| it == name));
+        if let Some(name) = lacks(&self.behavior.app_lacks) {
+            return Err(Refused::permission("CMN-401", "application", name));
+        }
+        lacks(&self.behavior.user_lacks).map_or(Ok(()), |name| Err(Refused::permission("CMN-408", "user", name)))
+    }
+
     /// The time.
     pub(crate) fn moment(&self) -> Moment {
         self.clock.read()

@@ -232,11 +232,12 @@ pub(crate) struct Refused {
     pub(crate) code: Cow<'static, str>,
     pub(crate) message: String,
     pub(crate) parameter: Option<(String, Option<String>)>,
+    pub(crate) permission: Option<String>,
 }
 
 impl Refused {
     pub(crate) fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), parameter: None }
+        Self { status, code: code.into(), message: message.into(), parameter: None, permission: None }
     }
 
     /// 400 `CMN-101`.
@@ -245,6 +246,12 @@ impl Refused {
             parameter: Some((name.to_owned(), None)),
             ..Self::new(400, "CMN-101", format!("Parameter [{name}] value is invalid"))
         }
+    }
+
+    /// 403 `CMN-401` or `CMN-408`: `who`, the application or the user, lacks a permission.
+    pub(crate) fn permission(code: &'static str, who: &str, name: &str) -> Self {
+        let message = format!("In order to call this API endpoint, {who} needs to have [{name}] permission");
+        Self { permission: Some(name.to_owned()), ..Self::new(403, code, message) }
     }
 
     /// 404 `CMN-102`.
@@ -260,7 +267,7 @@ impl Refused {
         match &*self.code {
             "CMN-101" => "InvalidParameter",
             "CMN-102" => "ResourceNotFound",
-            "CMN-401" => "InsufficientPermissions",
+            "CMN-401" | "CMN-408" => "InsufficientPermissions",
             "OAU-128" | "OAU-129" | "OAU-213" => "TokenInvalid",
             code => code,
         }
@@ -277,6 +284,10 @@ impl Refused {
                     head["parameterValue"] = json!(value);
                 }
             }
+        }
+        if let Some(name) = &self.permission {
+            inner["permissionName"] = json!(name);
+            outer["permissionName"] = json!(name);
         }
         // The gateway's "no such resource" has an empty list.
         outer["errors"] = if self.code == "AGW-404" { json!([]) } else { json!([inner]) };

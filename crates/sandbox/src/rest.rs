@@ -69,8 +69,35 @@ fn route(state: &mut State, call: &Call, path: &[&str], spent: &mut Option<Spent
         return ok(reply);
     }
     let (group, handler) = resource(state, method, path).ok_or_else(|| no_such(call))?;
+    state.ctx.permit(permission(method, path))?;
     spend(state, group, spent)?;
     handler(state, call, path)
+}
+
+/// The permission that a call needs, as far as the references name it.
+fn permission(method: &str, path: &[&str]) -> Option<&'static str> {
+    match (method, path) {
+        (_, ["restapi", "v1.0", "account", _, "extension", _, last @ ..]) => match (method, last) {
+            ("GET", ["message-store" | "message-sync", ..]) => Some("ReadMessages"),
+            (_, ["message-store", ..]) => Some("EditMessages"),
+            ("GET", ["call-log" | "call-log-sync" | "active-calls", ..]) => Some("ReadCallLog"),
+            ("GET", ["presence"]) => Some("ReadPresence"),
+            ("POST", ["sms" | "mms"]) => Some("SMS"),
+            ("GET", []) => Some("ReadAccounts"),
+            _ => None,
+        },
+        ("GET", ["restapi", "v1.0", "account", _, rest @ ..]) => match rest {
+            ["call-log" | "call-log-sync" | "active-calls"] => Some("ReadCallLog"),
+            ["presence"] => Some("ReadPresence"),
+            ["telephony", "sessions", _] => Some("CallControl"),
+            ["extension"] => Some("ReadAccounts"),
+            ["a2p-sms", ..] => Some("A2PSMS"),
+            _ => None,
+        },
+        (_, ["team-messaging", ..] | ["restapi", "v1.0", "glip", ..]) => Some("TeamMessaging"),
+        ("GET", ["ai", ..]) => Some("RingSense"),
+        _ => None,
+    }
 }
 
 type Handler = fn(&mut State, &Call, &[&str]) -> Outcome;

@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
+use ringcentral_events::{EventFilter, EventKind};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -168,6 +169,12 @@ fn accept(ctx: &Context, filters: &[String]) -> Result<Accepted, Refused> {
     if !invalid.is_empty() {
         let message = format!("Event filters [{}] are not valid", invalid.join(", "));
         return Err(Refused::new(400, "SUB-508", message));
+    }
+    for text in filters {
+        let kind = text.parse::<EventFilter>().map_or(EventKind::Unknown, |filter| filter.kind());
+        // What a kind needs is the same for each of its filters.
+        let row = EventFilter::catalog().find(|row| row.kind() == kind);
+        ctx.permit(row.and_then(|row| row.permission()))?;
     }
     let mut accepted = Accepted { filters: Vec::new(), answered: Vec::new(), disabled: Vec::new() };
     for text in filters {

@@ -180,11 +180,7 @@ pub(crate) fn several(own: &People, ctx: &Context, call: &Call, ids: &str) -> Re
 /// `PUT …/extension/~/presence`: only for the user's extension.
 pub(crate) fn set(own: &mut People, ctx: &mut Context, call: &Call, extension: &str) -> Outcome {
     if extension != ctx.identity.extension_id {
-        return Err(Refused::new(
-            403,
-            "CMN-408",
-            "In order to call this API endpoint, user needs to have [EditPresenceStatus] permission",
-        ));
+        return Err(Refused::permission("CMN-408", "user", "EditPresenceStatus"));
     }
     let asked = body(call)?;
     let is_one_of = |name: &str, known: &[&str]| match &asked[name] {

@@ -69,6 +69,11 @@ settings! {
         /// Filters that a create or an update reports as disabled, with the reason (`SUB-412`): those
         /// that contain one of these texts. Default none.
         pub disabled_filters: Vec<String> = Vec::new(),
+        /// Permissions that the app lacks, such as `ReadMessages`: subscriptions whose filters need one, and calls that
+        /// need one, are refused with 403 `CMN-401`. Default none.
+        pub app_lacks: Vec<String> = Vec::new(),
+        /// Permissions that the user's role lacks: as `app_lacks`, with 403 `CMN-408`. Default none.
+        pub user_lacks: Vec<String> = Vec::new(),
         /// Filters refused with `SUB-508`: those that contain one of these texts.
         /// Default none; a filter outside the known path families is always refused.
         pub invalid_filters: Vec<String> = Vec::new(),

@@ -353,3 +353,22 @@ async fn a_change_of_an_incoming_webhook_is_published_under_its_own_filter() {
     client.subscribed(&["/restapi/v1.0/glip/webhooks"]).await;
     assert_eq!(sandbox.trigger(&Fixture::team_webhook("7", "WebhookDeleted")).len(), 1);
 }
+
+#[tokio::test]
+async fn a_permission_that_app_or_user_lacks_is_named_to_subscriptions_and_calls() {
+    let (sandbox, client) = logged_in().await;
+    let store = format!("{STORE}?availability=Alive");
+    for (app, user, want) in [("ReadMessages", "", "CMN-401"), ("", "ReadMessages", "CMN-408")] {
+        sandbox.behavior(|behavior| {
+            (behavior.app_lacks, behavior.user_lacks) = (vec![app.into()], vec![user.into()]);
+        });
+        let asked = json!({ "eventFilters": [POSTS, store], "deliveryMode": { "transportType": "PubNub" } });
+        for (method, path, body) in [(Method::POST, SUBSCRIPTION, Some(asked)), (Method::GET, STORE, None)] {
+            let (status, refused) = client.call(method, path, body.as_ref()).await;
+            assert_eq!((status, code(&refused)), (403, want), "{refused}");
+            assert_eq!(refused["errors"][0]["permissionName"], "ReadMessages");
+        }
+        let others = json!({ "eventFilters": [POSTS], "deliveryMode": { "transportType": "PubNub" } });
+        assert_eq!(client.call(Method::POST, SUBSCRIPTION, Some(&others)).await.0, 200);
+    }
+}
