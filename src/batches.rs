@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+#[cfg(any(feature = "agent", test))]
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc};
 
@@ -28,6 +29,7 @@ impl<T> Batches<T> {
         self.0.poll_recv(cx).map(|batch| batch.map(|batch| *batch))
     }
 
+    #[cfg(any(feature = "agent", test))]
     pub(crate) fn try_recv(&mut self) -> Result<(T, Counted), TryRecvError> {
         self.0.try_recv().map(|batch| *batch)
     }

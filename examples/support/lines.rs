@@ -153,7 +153,7 @@ impl Own<'_> {
                 format!("!!! [{index}] {bytes} bytes that could not be decoded: {reason}")
             }
             Self::Error { message, .. } => format!("error: {message}"),
-            Self::Closed { subscription_ids, events, .. } if subscription_ids.is_empty() => {
+            Self::Closed { subscription_ids: [], events, .. } => {
                 format!("There was no subscription; {events} events")
             }
             Self::Closed { deleted, subscription_ids, events } => {

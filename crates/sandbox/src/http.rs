@@ -232,7 +232,7 @@ pub(crate) struct Refused {
     pub(crate) code: Cow<'static, str>,
     pub(crate) message: String,
     pub(crate) parameter: Option<(String, Option<String>)>,
-    pub(crate) permission: Option<String>,
+    pub(crate) permission: Option<Box<str>>,
 }
 
 impl Refused {
@@ -251,7 +251,7 @@ impl Refused {
     /// 403 `CMN-401` or `CMN-408`: `who`, the application or the user, lacks a permission.
     pub(crate) fn permission(code: &'static str, who: &str, name: &str) -> Self {
         let message = format!("In order to call this API endpoint, {who} needs to have [{name}] permission");
-        Self { permission: Some(name.to_owned()), ..Self::new(403, code, message) }
+        Self { permission: Some(name.into()), ..Self::new(403, code, message) }
     }
 
     /// 404 `CMN-102`.
