@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
@@ -49,7 +49,8 @@ pub struct Meter {
     seen: usize,
     /// Deliveries that were no events.
     pub others: usize,
-    began: Option<(Duration, Instant)>,
+    /// The CPU time before the first measured event.
+    began: Option<Duration>,
     /// When the generator sends the first event, and the time between two.
     schedule: (Duration, Duration),
     late: VecDeque<Duration>,
@@ -80,20 +81,19 @@ impl Meter {
         assert!(black_box(field).len() >= self.load.text, "a field was not read: {field}");
         self.seen += 1;
         if self.seen == self.load.warm {
-            self.began = Some((cpu(), Instant::now()));
+            self.began = Some(cpu());
             self.go(self.load.events, self.load.rate, "&again=1");
         } else if self.load.rate > 0 && self.seen > self.load.warm {
             let number = u32::try_from(self.seen - self.load.warm - 1).unwrap();
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-            self.late.push_back(now.saturating_sub(self.schedule.0 + self.schedule.1 * number));
+            self.late.push_back(now().saturating_sub(self.schedule.0 + self.schedule.1 * number));
         }
         self.seen == self.load.warm + self.load.events
     }
 
     /// Prints what was measured, for the process that started this one.
     pub fn report(mut self) {
-        let (before, began) = self.began.expect("the load was never begun");
-        let (cpu, wall) = (cpu() - before, began.elapsed());
+        let before = self.began.expect("the load was never begun");
+        let (cpu, wall) = (cpu() - before, now().saturating_sub(self.schedule.0));
         let late = self.late.make_contiguous();
         late.sort_unstable();
         let part = |part: usize| late.get(late.len() * part / 100).map(|late| micros(*late));
@@ -104,6 +104,10 @@ impl Meter {
         });
         println!("{line}");
     }
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
 pub fn micros(time: Duration) -> f64 {
