@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// The most steps that wait behind the low-water mark: what is acknowledged among them fits in the default window of a
 /// restart's duplicates, together with what the service repeats before them. Beyond it a cumulative acknowledgement is
 /// required.
-const TRACKED: usize = SERVED_AT_ONCE;
+pub(super) const TRACKED: usize = SERVED_AT_ONCE;
 
 /// A step behind the low-water mark.
 #[derive(Debug)]

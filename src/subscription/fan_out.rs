@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
@@ -13,8 +14,8 @@ use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use tokio::sync::mpsc;
 
-use super::acknowledged::Acknowledged;
-use super::checkpoint::{AckMode, Keeper};
+use super::acknowledged::{Acknowledged, TRACKED};
+use super::checkpoint::Keeper;
 use super::redelivery::weight;
 use super::stream::Subscription;
 use crate::delivery::{Certainty, Changes, Delivery, Gap, GapCause, OpenReason, Resumed, Unrecovered};
@@ -34,34 +35,49 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Counts the deliveries that some reader has not finished.
+/// What the readers together have not finished.
 #[derive(Debug)]
 struct Unfinished {
-    count: Mutex<usize>,
+    open: Mutex<Open>,
     keeper: Arc<Keeper>,
 }
 
-/// A delivery that some readers have not finished. It is acknowledged when the last of them has.
+#[derive(Debug, Default)]
+struct Open {
+    /// How many deliveries some reader has not finished.
+    count: usize,
+    /// Whether a reader was dropped with one of them: then the position must not pass it.
+    is_abandoned: bool,
+}
+
+/// Stands for a delivery that some readers have not finished. It is acknowledged when the last of them has.
 #[derive(Debug)]
-struct Shared {
+struct Receipt {
     number: u64,
-    delivery: Delivery,
-    /// Whether a reader panicked with it.
-    abandoned: Mutex<bool>,
+    is_abandoned: AtomicBool,
     all: Arc<Unfinished>,
 }
 
-impl Drop for Shared {
+impl Receipt {
+    /// A reader will never finish it: it comes again after a restart.
+    fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Receipt {
     fn drop(&mut self) {
         // Held while the pump takes the next delivery, so that it is counted before all are acknowledged.
-        let mut count = lock(&self.all.count);
-        *count -= 1;
-        if *lock(&self.abandoned) {
+        let mut open = lock(&self.all.open);
+        open.count -= 1;
+        if *self.is_abandoned.get_mut() {
+            open.is_abandoned = true;
             return;
         }
         // Beyond what is tracked: when nothing else is unfinished, all can be acknowledged together.
         let is_untracked = |error: Error| error.kind() == ErrorKind::Busy;
-        if self.all.keeper.acknowledge(self.number).is_err_and(is_untracked) && *count == 0 {
+        let is_last = open.count == 0 && !open.is_abandoned;
+        if self.all.keeper.acknowledge(self.number).is_err_and(is_untracked) && is_last {
             self.all.keeper.change(Acknowledged::acknowledge_all);
         }
     }
@@ -75,11 +91,13 @@ struct Lost {
     since: SystemTime,
     until: SystemTime,
     filters: BTreeSet<String>,
+    /// They are finished when their gap is: a crash before that must repeat them.
+    receipts: Vec<Arc<Receipt>>,
 }
 
 impl Lost {
     fn at(at: SystemTime) -> Self {
-        Self { count: Some(0), since: at, until: at, filters: BTreeSet::new() }
+        Self { count: Some(0), since: at, until: at, filters: BTreeSet::new(), receipts: Vec::new() }
     }
 
     fn add(&mut self, delivery: &Delivery) {
@@ -100,8 +118,8 @@ impl Lost {
     }
 
     /// `open`: the gaps of the subscription that have no end yet. The end of this gap ends them too, so they are reported
-    /// again behind it.
-    fn deliveries(mut self, open: &[Gap]) -> Vec<Delivery> {
+    /// again behind it. With the last of these deliveries the lost ones are finished.
+    fn deliveries(mut self, open: &[Gap]) -> (Vec<Delivery>, Vec<Arc<Receipt>>) {
         let gap_filters = self.filters.clone();
         self.filters.extend(open.iter().flat_map(|gap| gap.filters.iter().cloned()));
         let unproven = |filter: &String| Unrecovered {
@@ -121,7 +139,8 @@ impl Lost {
         };
         let resumed = Resumed { complete: false, at: self.until, recreated: None, unrecovered };
         let again = open.iter().cloned().map(Delivery::Gap);
-        [Delivery::Gap(gap), Delivery::Resumed(resumed)].into_iter().chain(again).collect()
+        let all = [Delivery::Gap(gap), Delivery::Resumed(resumed)].into_iter().chain(again).collect();
+        (all, self.receipts)
     }
 }
 
@@ -138,12 +157,16 @@ fn time_of(delivery: &Delivery) -> SystemTime {
     }
 }
 
+/// A delivery that waits for its reader.
 #[derive(Debug)]
-enum Entry {
-    Shared(Arc<Shared>, usize),
-    /// A gap of this reader alone, its end, and a gap that is reported again.
-    Own(Delivery, usize),
-    End(Error),
+struct Entry {
+    delivery: Arc<Delivery>,
+    /// Whether other readers have it too. They do not have a gap of this reader alone, its end, and a gap that is
+    /// reported again.
+    is_shared: bool,
+    /// What is finished with it.
+    receipts: Vec<Arc<Receipt>>,
+    weight: usize,
 }
 
 /// One gap for two.
@@ -163,6 +186,10 @@ struct Queue {
     bytes: usize,
     limit: usize,
     lost: Option<Lost>,
+    /// How many receipts of lost deliveries it holds.
+    held: usize,
+    /// The error that ends the stream.
+    error: Option<Error>,
     /// The gaps of the subscription that have no end yet.
     open: Vec<Gap>,
     /// The reader is gone.
@@ -173,22 +200,33 @@ struct Queue {
 }
 
 impl Queue {
-    fn push(&mut self, item: &Arc<Shared>) {
+    fn push(&mut self, delivery: &Arc<Delivery>, receipt: &Arc<Receipt>) {
         if self.gone {
             return;
         }
-        let (weight, delivery) = (weight(&item.delivery), &item.delivery);
+        let weight = weight(delivery);
         // What reports a loss is dropped last, and its loss is reported with the events'.
-        let is_event = matches!(delivery, Delivery::Notification(_) | Delivery::Undecodable(_));
+        let is_event = matches!(**delivery, Delivery::Notification(_) | Delivery::Undecodable(_));
         let limit = if is_event { self.limit } else { self.limit.saturating_add(REPORTS) };
         if !self.entries.is_empty() && self.bytes.saturating_add(weight) > limit {
-            self.lost.get_or_insert_with(|| Lost::at(time_of(delivery))).add(delivery);
+            let lost = self.lost.get_or_insert_with(|| Lost::at(time_of(delivery)));
+            lost.add(delivery);
+            // The first of them holds the position, so that none so far behind it can be acknowledged by itself.
+            if self.held < TRACKED {
+                self.held += 1;
+                lost.receipts.push(receipt.clone());
+            }
         } else {
             self.report_lost();
             self.bytes += weight;
-            self.entries.push_back(Entry::Shared(item.clone(), weight));
+            self.entries.push_back(Entry {
+                delivery: delivery.clone(),
+                is_shared: true,
+                receipts: vec![receipt.clone()],
+                weight,
+            });
         }
-        match delivery {
+        match &**delivery {
             Delivery::Gap(gap) if self.open.len() < OPEN => self.open.push(gap.clone()),
             // Too many to be reported one by one: the last stands for all of them.
             Delivery::Gap(gap) => self.open.iter_mut().last().into_iter().for_each(|last| join(last, gap)),
@@ -200,16 +238,25 @@ impl Queue {
 
     fn report_lost(&mut self) {
         let Some(lost) = self.lost.take() else { return };
-        for delivery in lost.deliveries(&self.open) {
+        let (deliveries, receipts) = lost.deliveries(&self.open);
+        for delivery in deliveries {
             let weight = weight(&delivery);
             self.bytes += weight;
-            self.entries.push_back(Entry::Own(delivery, weight));
+            self.entries.push_back(Entry {
+                delivery: Arc::new(delivery),
+                is_shared: false,
+                receipts: Vec::new(),
+                weight,
+            });
+        }
+        if let Some(last) = self.entries.back_mut() {
+            last.receipts = receipts;
         }
     }
 
     fn close(&mut self, error: Option<Error>) {
         self.report_lost();
-        self.entries.extend(error.map(Entry::End));
+        self.error = error;
         self.closed = true;
         self.wake();
     }
@@ -219,10 +266,19 @@ impl Queue {
             self.report_lost();
         }
         let entry = self.entries.pop_front()?;
-        if let Entry::Shared(_, weight) | Entry::Own(_, weight) = &entry {
-            self.bytes -= weight;
+        self.bytes -= entry.weight;
+        if !entry.is_shared {
+            self.held -= entry.receipts.len();
         }
         Some(entry)
+    }
+
+    /// The reader is gone. Returns what it has not finished.
+    fn leave(&mut self) -> Vec<Arc<Receipt>> {
+        self.gone = true;
+        self.open = Vec::new();
+        let waiting = std::mem::take(&mut self.entries).into_iter().flat_map(|entry| entry.receipts);
+        waiting.chain(self.lost.take().into_iter().flat_map(|lost| lost.receipts)).collect()
     }
 
     fn wake(&mut self) {
@@ -236,8 +292,8 @@ impl Queue {
 #[must_use = "a dropped reader gets nothing"]
 pub struct SubscriptionReader {
     queue: Arc<Mutex<Queue>>,
-    /// The delivery that the reader is handling.
-    current: Option<Arc<Shared>>,
+    /// What is finished with the delivery that the reader is handling.
+    current: Vec<Arc<Receipt>>,
     ended: bool,
     /// The pump ends when the last one is dropped.
     _alive: mpsc::Sender<Infallible>,
@@ -248,6 +304,13 @@ impl SubscriptionReader {
     pub async fn next(&mut self) -> Option<Result<Delivery>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
+
+    /// Ends this reader alone, as one that has finished everything. A reader that is only dropped leaves what it has not
+    /// finished for a restart.
+    pub fn leave(mut self) {
+        self.current.clear();
+        drop(lock(&self.queue).leave());
+    }
 }
 
 impl Stream for SubscriptionReader {
@@ -256,32 +319,21 @@ impl Stream for SubscriptionReader {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         // The reader has finished it.
-        this.current = None;
+        this.current.clear();
         if this.ended {
             return Poll::Ready(None);
         }
-        let entry = {
-            let mut queue = lock(&this.queue);
-            match queue.pop() {
-                None if !queue.closed => {
-                    queue.reader = Some(cx.waker().clone());
-                    return Poll::Pending;
-                }
-                entry => entry,
-            }
-        };
-        Poll::Ready(match entry {
-            Some(Entry::Shared(item, _)) => Some(Ok(this.current.insert(item).delivery.clone())),
-            Some(Entry::Own(delivery, _)) => Some(Ok(delivery)),
-            Some(Entry::End(error)) => {
-                this.ended = true;
-                Some(Err(error))
-            }
-            None => {
-                this.ended = true;
-                None
-            }
-        })
+        let mut queue = lock(&this.queue);
+        if let Some(entry) = queue.pop() {
+            this.current = entry.receipts;
+            return Poll::Ready(Some(Ok((*entry.delivery).clone())));
+        }
+        if !queue.closed {
+            queue.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        this.ended = true;
+        Poll::Ready(queue.error.take().map(Err))
     }
 }
 
@@ -293,21 +345,9 @@ impl FusedStream for SubscriptionReader {
 
 impl Drop for SubscriptionReader {
     fn drop(&mut self) {
-        let panicked = std::thread::panicking();
-        if let (Some(item), true) = (&self.current, panicked) {
-            *lock(&item.abandoned) = true;
-        }
-        let mut queue = lock(&self.queue);
-        queue.gone = true;
-        let left = std::mem::take(&mut queue.entries);
-        drop(queue);
-        if panicked {
-            for entry in &left {
-                if let Entry::Shared(item, _) = entry {
-                    *lock(&item.abandoned) = true;
-                }
-            }
-        }
+        // A task that is cancelled or panics had not finished them.
+        let waiting = lock(&self.queue).leave();
+        self.current.iter().chain(&waiting).for_each(|receipt| receipt.abandon());
     }
 }
 
@@ -328,9 +368,10 @@ impl Subscription {
     /// ends may take 64 KiB more than events; beyond that they become a part of the reader's own gap.
     ///
     /// Acknowledges in the way of [`AckMode::Explicit`](crate::AckMode), in place of what is set: a delivery is
-    /// acknowledged when every reader has asked for the next one, or has lost it. After a crash the others come again,
-    /// to all readers. A dropped reader counts as finished, except if its task panicked: then what it had not finished
-    /// comes again after a restart. When all are dropped, so is the subscription.
+    /// acknowledged when every reader has asked for the next one. One that a reader has lost is acknowledged when that
+    /// reader has read its gap. After a crash the others come again, to all readers, and so does what a dropped reader had
+    /// not finished, whether its task ended, was cancelled or panicked. [`leave`](SubscriptionReader::leave) ends a reader
+    /// that has finished. When all are dropped, so is the subscription.
     ///
     /// Must be called within a tokio runtime.
     ///
@@ -344,12 +385,12 @@ impl Subscription {
     /// # }
     /// ```
     pub fn fan_out<const READERS: usize>(mut self, queue_bytes: usize) -> [SubscriptionReader; READERS] {
-        self.acks.mode = AckMode::Explicit;
+        self.acks.each_by_itself();
         let queues: [Arc<Mutex<Queue>>; READERS] =
             std::array::from_fn(|_| Arc::new(Mutex::new(Queue { limit: queue_bytes, ..Queue::default() })));
         let (alive, gone) = mpsc::channel(1);
         drop(tokio::spawn(pump(self, queues.to_vec(), gone)));
-        queues.map(|queue| SubscriptionReader { queue, current: None, ended: false, _alive: alive.clone() })
+        queues.map(|queue| SubscriptionReader { queue, current: Vec::new(), ended: false, _alive: alive.clone() })
     }
 }
 
@@ -372,12 +413,12 @@ async fn pump(mut subscription: Subscription, queues: Vec<Arc<Mutex<Queue>>>, mu
     }
 
     let ends = Ends(queues);
-    let all = Arc::new(Unfinished { count: Mutex::new(0), keeper: subscription.acks.keeper.clone() });
+    let all = Arc::new(Unfinished { open: Mutex::default(), keeper: subscription.acks.keeper.clone() });
     loop {
         let next = poll_fn(|cx| {
-            let mut count = lock(&all.count);
+            let mut open = lock(&all.open);
             let next = Pin::new(&mut subscription).poll_next(cx);
-            *count += usize::from(matches!(next, Poll::Ready(Some(Ok(_)))));
+            open.count += usize::from(matches!(next, Poll::Ready(Some(Ok(_)))));
             next
         });
         let next = tokio::select! {
@@ -388,8 +429,18 @@ async fn pump(mut subscription: Subscription, queues: Vec<Arc<Mutex<Queue>>>, mu
         match next {
             Some(Ok(delivery)) => {
                 let (number, all) = (subscription.number(), all.clone());
-                let item = Arc::new(Shared { number, delivery, abandoned: Mutex::new(false), all });
-                ends.0.iter().for_each(|queue| lock(queue).push(&item));
+                let receipt = Arc::new(Receipt { number, is_abandoned: AtomicBool::new(false), all });
+                let delivery = Arc::new(delivery);
+                let mut is_taken = false;
+                for queue in &ends.0 {
+                    let mut queue = lock(queue);
+                    queue.push(&delivery, &receipt);
+                    is_taken |= !queue.gone;
+                }
+                // The last reader was dropped just before.
+                if !is_taken {
+                    receipt.abandon();
+                }
             }
             Some(Err(error)) => return ends.with(Some(&error)),
             None => return ends.with(None),
@@ -403,6 +454,7 @@ mod tests {
 
     use serde_json::value::RawValue;
 
+    use super::super::progress::Step;
     use super::*;
     use crate::event::{Notification, Origin};
 
@@ -442,19 +494,19 @@ mod tests {
         Delivery::Resumed(Resumed { complete: true, at: at(secs), recreated: None, unrecovered: Vec::new() })
     }
 
+    fn receipt() -> Arc<Receipt> {
+        let open = Mutex::new(Open { count: 1, is_abandoned: false });
+        let all = Arc::new(Unfinished { open, keeper: Arc::new(Keeper::new(Acknowledged::default())) });
+        Arc::new(Receipt { number: 1, is_abandoned: AtomicBool::new(false), all })
+    }
+
     fn push(queue: &mut Queue, delivery: Delivery) {
-        let all = Arc::new(Unfinished { count: Mutex::new(1), keeper: Arc::new(Keeper::new(Acknowledged::default())) });
-        queue.push(&Arc::new(Shared { number: 1, delivery, abandoned: Mutex::new(false), all }));
+        let (delivery, receipt) = (Arc::new(delivery), receipt());
+        queue.push(&delivery, &receipt);
     }
 
     fn all(queue: &mut Queue) -> Vec<Delivery> {
-        std::iter::from_fn(|| queue.pop())
-            .filter_map(|entry| match entry {
-                Entry::Shared(item, _) => Some(item.delivery.clone()),
-                Entry::Own(delivery, _) => Some(delivery),
-                Entry::End(_) => None,
-            })
-            .collect()
+        std::iter::from_fn(|| queue.pop()).map(|entry| (*entry.delivery).clone()).collect()
     }
 
     #[test]
@@ -501,13 +553,30 @@ mod tests {
             }
         }
         assert!(queue.bytes <= LIMIT + REPORTS + 8 * 1024, "{}", queue.bytes);
-        assert!(queue.open.len() <= OPEN);
+        assert!(queue.open.len() <= OPEN && queue.held <= TRACKED);
         let read = all(&mut queue);
         let last_gap = read.iter().rev().find_map(|it| match it {
             Delivery::Gap(gap) if gap.cause == GapCause::Overflow => Some(gap),
             _ => None,
         });
         assert_eq!(last_gap.unwrap().lost, None, "a gap is among what was dropped");
-        assert_eq!(queue.bytes, 0);
+        assert_eq!((queue.bytes, queue.held), (0, 0));
+    }
+
+    /// The position would pass it: beyond what is tracked, everything is acknowledged together.
+    #[test]
+    fn an_abandoned_delivery_stays_unfinished_however_many_come_behind_it() {
+        let keeper = Arc::new(Keeper::new(Acknowledged::default()));
+        let all = Arc::new(Unfinished { open: Mutex::default(), keeper: keeper.clone() });
+        for number in 1..=TRACKED as u64 + 10 {
+            keeper.change(|acknowledged| acknowledged.pass(Step::GapEnd));
+            lock(&all.open).count += 1;
+            let receipt = Receipt { number, is_abandoned: AtomicBool::new(number == 2), all: all.clone() };
+            drop(receipt);
+        }
+        keeper.change(|acknowledged| {
+            assert!(!acknowledged.acknowledge(1).unwrap() && acknowledged.acknowledge(2).unwrap());
+            false
+        });
     }
 }

@@ -8,7 +8,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::checkpoint::{AckMode, Keeper};
+use super::checkpoint::Keeper;
 use super::redelivery::{ATTEMPTS, weight};
 use super::stream::Subscription;
 use crate::delivery::Delivery;
@@ -125,9 +125,11 @@ impl Subscription {
     /// session, the extension of a presence; otherwise everything of the filter and the extension. A gap, its end and
     /// other deliveries without a resource are handled alone: after everything before them, before everything behind.
     ///
-    /// Acknowledges in the way of [`AckMode::Explicit`], whatever is set: after a crash or restart exactly the
-    /// deliveries come again whose handlers did not finish. Works without a checkpoint too. While 8 MiB, or 1024
-    /// deliveries from the oldest to the newest, are unfinished, the stream is not read, and its queue fills.
+    /// From then on the subscription acknowledges in the way of [`AckMode::Explicit`](crate::AckMode), whatever was set:
+    /// after a crash or restart exactly the deliveries come again whose handlers did not finish. With
+    /// [`AckMode::OnNext`](crate::AckMode), this call acknowledges what was read before. Works without a checkpoint too.
+    /// While 8 MiB, or 1024 deliveries from the oldest to the newest, are unfinished, the stream is not read, and its
+    /// queue fills.
     ///
     /// Cancel safe: deliveries whose handlers did not finish come again in this stream, before all others.
     ///
@@ -153,7 +155,7 @@ impl Subscription {
         if limit == 0 {
             return Err(Error::config("no handler could run at a time"));
         }
-        self.acks.mode = AckMode::Explicit;
+        self.acks.each_by_itself();
         let keeper = self.acks.keeper.clone();
         let slots = Semaphore::new(limit.min(Semaphore::MAX_PERMITS));
         let (handler, slots) = (&handler, &slots);

@@ -1,6 +1,7 @@
 //! Crashes and restarts with a checkpoint.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use super::*;
 use crate::{AckMode, Checkpoint, MemoryCheckpoint};
@@ -452,6 +453,107 @@ async fn a_reader_that_panics_leaves_its_deliveries_for_a_restart_and_the_last_o
     log.deliver(&world, 2, &mut chance, 4);
     assert_eq!(next_uuid(&mut subscription).await, 1, "the first one was finished");
     crash(subscription).await;
+}
+
+/// Starts again from what `store` has, and checks that exactly `uuids` of the log come.
+async fn assert_come_again(world: &World, store: &MemoryCheckpoint, log: &Log, uuids: Range<u64>) {
+    let mut subscription = keeping(world, store, AckMode::OnNext).start().await.unwrap();
+    world.up(&subscription, 2).await;
+    log.deliver(world, 2, &mut fastrand::Rng::with_seed(1), log.0);
+    for n in uuids {
+        assert_eq!(next_uuid(&mut subscription).await, n);
+    }
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+    crash(subscription).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_before_readers_or_handlers_took_over_is_finished() {
+    for is_fan_out in [false, true] {
+        let (world, store) = (World::new(), MemoryCheckpoint::new());
+        let mut subscription = keeping(&world, &store, AckMode::OnNext).start().await.unwrap();
+        world.up(&subscription, 1).await;
+        let log = Log(3);
+        log.deliver(&world, 1, &mut fastrand::Rng::with_seed(1), 3);
+        assert_eq!(next_uuid(&mut subscription).await, 0);
+        if is_fan_out {
+            let [mut one] = subscription.fan_out::<1>(1 << 20);
+            for n in 1..3 {
+                assert_eq!(number_of(&one.next().await.unwrap().unwrap()), n);
+            }
+            sleep(secs(2)).await;
+            drop(one);
+        } else {
+            let handle = |delivery: Arc<Delivery>, _attempt: u32| async move {
+                if number_of(&delivery) > 1 {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<(), std::io::Error>(())
+            };
+            timeout(secs(2), subscription.for_each_concurrent(9, handle)).await.unwrap_err();
+            crash(subscription).await;
+        }
+        settle().await;
+        assert_come_again(&world, &store, &log, 2..3).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_reader_leaves_its_deliveries_for_a_restart_and_one_that_leaves_does_not() {
+    for leaves in [false, true] {
+        let (world, store) = (World::new(), MemoryCheckpoint::new());
+        let subscription = keeping(&world, &store, AckMode::OnNext).start().await.unwrap();
+        world.up(&subscription, 1).await;
+        let log = Log(4);
+        log.deliver(&world, 1, &mut fastrand::Rng::with_seed(1), 4);
+        let [mut one, mut other] = subscription.fan_out::<2>(1 << 20);
+        for n in 0..2 {
+            assert_eq!(number_of(&other.next().await.unwrap().unwrap()), n);
+        }
+        for n in 0..4 {
+            assert_eq!(number_of(&one.next().await.unwrap().unwrap()), n);
+        }
+        if leaves {
+            other.leave();
+        } else {
+            let task = tokio::spawn(async move {
+                std::future::pending::<()>().await;
+                drop(other);
+            });
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
+        }
+        // The reader that stays finishes everything.
+        assert!(timeout(secs(2), one.next()).await.is_err());
+        one.leave();
+        settle().await;
+        assert_come_again(&world, &store, &log, if leaves { 4..4 } else { 1..4 }).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_a_reader_lost_come_again_until_it_has_read_its_gap() {
+    for reads_its_gap in [false, true] {
+        let (world, store) = (World::new(), MemoryCheckpoint::new());
+        let subscription = keeping(&world, &store, AckMode::OnNext).start().await.unwrap();
+        world.up(&subscription, 1).await;
+        let log = Log(4);
+        log.deliver(&world, 1, &mut fastrand::Rng::with_seed(1), 4);
+        // Room for one event.
+        let [mut reader] = subscription.fan_out::<1>(1);
+        settle().await;
+        assert_eq!(number_of(&reader.next().await.unwrap().unwrap()), 0);
+        assert!(matches!(reader.next().await.unwrap().unwrap(), Delivery::Gap(gap) if gap.lost == Some(3)));
+        if reads_its_gap {
+            assert!(matches!(reader.next().await.unwrap().unwrap(), Delivery::Resumed(_)));
+            assert!(timeout(secs(2), reader.next()).await.is_err());
+        }
+        sleep(secs(2)).await;
+        drop(reader);
+        settle().await;
+        assert_come_again(&world, &store, &log, if reads_its_gap { 4..4 } else { 1..4 }).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -92,6 +92,13 @@ impl Acks {
         }
     }
 
+    /// From now on each delivery is acknowledged by itself. What the reader read before, it has finished, if asking for
+    /// the next one says so.
+    pub(super) fn each_by_itself(&mut self) {
+        self.next_requested();
+        self.mode = AckMode::Explicit;
+    }
+
     pub(super) fn pass(&self, step: Step) {
         self.keeper.change(|acknowledged| acknowledged.pass(step));
     }
