@@ -36,7 +36,7 @@ Emulates RingCentral on this machine, and prints addresses and credentials.
   --seed N               the same ids and secrets in every run
   --client-id TEXT --client-secret TEXT --jwt TEXT
                          accepted credentials (all three together)
-  --no-rate-limits       never answer 429
+  --no-rate-limits       never answer 429, and announce no limits
   --reuse-ws-tokens      let a WebSocket token open more than one socket
   --event-latency-ms N   deliver events so long after they happened (0)
   --shell                print export commands for a shell instead of JSON
@@ -80,7 +80,10 @@ fn option(args: &mut Args, name: &str, parser: &mut Parser) -> Result<bool, lexo
             sandbox.behavior(|behavior| behavior.event_latency = latency)
         }
         "--reuse-ws-tokens" => sandbox.behavior(|behavior| behavior.gateway.wstoken_reuse = true),
-        "--no-rate-limits" => sandbox.behavior(|behavior| behavior.rate_limits.enforce = false),
+        "--no-rate-limits" => sandbox.behavior(|behavior| {
+            // Clients wait when the headers say that nothing is left.
+            (behavior.rate_limits.enforce, behavior.rate_limits.headers) = (false, false);
+        }),
         _ => {
             match name {
                 "--client-id" => args.client_id = Some(parser.value()?.string()?),

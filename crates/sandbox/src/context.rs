@@ -41,9 +41,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Refuses what needs a permission that the app or the user lacks.
-    pub(crate) fn permit(&self, needed: Option<&str>) -> Result<(), Refused> {
-        let lacks = |list: &[String]| needed.filter(|name| list.iter().any(|it| it == name));
+    /// Refuses what needs a permission that the app or the user lacks. `A or B` needs one of both; the first is named.
+    pub(crate) fn permit(&self, needed: Option<&'static str>) -> Result<(), Refused> {
+        let is_among = |list: &[String], name: &str| list.iter().any(|it| it == name);
+        let lacks = |list: &[String]| {
+            let needed = needed.filter(|needed| needed.split(" or ").all(|name| is_among(list, name)))?;
+            needed.split(" or ").next()
+        };
         if let Some(name) = lacks(&self.behavior.app_lacks) {
             return Err(Refused::permission("CMN-401", "application", name));
         }

@@ -172,7 +172,7 @@ fn accept(ctx: &Context, filters: &[String]) -> Result<Accepted, Refused> {
     }
     for text in filters {
         let kind = text.parse::<EventFilter>().map_or(EventKind::Unknown, |filter| filter.kind());
-        // What a kind needs is the same for each of its filters.
+        // Each filter of a kind needs the same permissions.
         let row = EventFilter::catalog().find(|row| row.kind() == kind);
         ctx.permit(row.and_then(|row| row.permission()))?;
     }

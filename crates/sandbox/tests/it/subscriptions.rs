@@ -8,6 +8,7 @@ use ringcentral_sandbox::{Encryption, Fixture, Refusal, Sandbox, SentKind, TimeF
 use serde_json::{Value, json};
 
 const POSTS: &str = "/team-messaging/v1/posts";
+const SMS: &str = "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS";
 
 fn code(answer: &Value) -> &str {
     answer["errors"][0]["errorCode"].as_str().unwrap_or_default()
@@ -368,7 +369,14 @@ async fn a_permission_that_app_or_user_lacks_is_named_to_subscriptions_and_calls
             assert_eq!((status, code(&refused)), (403, want), "{refused}");
             assert_eq!(refused["errors"][0]["permissionName"], "ReadMessages");
         }
-        let others = json!({ "eventFilters": [POSTS], "deliveryMode": { "transportType": "PubNub" } });
+        // `SMS` is enough for the filter of text messages.
+        let others = json!({ "eventFilters": [POSTS, SMS], "deliveryMode": { "transportType": "PubNub" } });
         assert_eq!(client.call(Method::POST, SUBSCRIPTION, Some(&others)).await.0, 200);
+        sandbox.behavior(|behavior| {
+            let lacked = if app.is_empty() { &mut behavior.user_lacks } else { &mut behavior.app_lacks };
+            lacked.push("SMS".into());
+        });
+        let (status, refused) = client.call(Method::POST, SUBSCRIPTION, Some(&others)).await;
+        assert_eq!((status, code(&refused)), (403, want), "{refused}");
     }
 }
