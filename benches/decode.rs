@@ -1,5 +1,5 @@
-//! What the decoding of one event costs, without any IO: PubNub's text and the gateway's body to a typed value, whose
-//! field is read. CPU time, the median of rounds. No time makes it fail.
+//! Measures the CPU time of decoding one event, without IO: from PubNub's text, and from the gateway's body, to a typed
+//! value of which a field is read. Prints the median of several rounds. No time makes it fail.
 //!
 //! `cargo bench --all-features --bench decode`
 
@@ -22,7 +22,7 @@ use ringcentral_events::{Event, Notification, Origin, Secret};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-/// Events that are no SMS: their floor is a tree of the JSON, since plain structs of each would be the crate's own.
+/// Events other than text messages. Their floor is `serde_json::Value`: plain structs exist for a text message only.
 const FAMILIES: [(&str, &str); 4] = [
     ("message store", include_str!("../tests/fixtures/events/MessageStore--documented.json")),
     ("telephony session", include_str!("../tests/fixtures/events/ExtensionTelephonySessions--documented.json")),

@@ -1,5 +1,6 @@
-//! What an event costs from the socket to a field that the user reads, over loopback. Clients and generator are
-//! processes of their own; ours and the floor take turns, and the figures are medians. No time makes it fail.
+//! Measures the CPU time and the latency of an event from the socket to a field that the user reads, over loopback.
+//! Each client and the generator is a separate process. This crate and the floor run in turn, and each figure is the
+//! median of its runs. No time makes it fail.
 //!
 //! `cargo bench --all-features --bench end_to_end [-- --only CASE] [--pairs N]`
 
@@ -19,7 +20,7 @@ use ringcentral_events::transport::PubNub;
 use ringcentral_events::{Client, Delivery, Event, EventFilter, OAuth};
 use serde_json::{Value, json};
 
-/// The client of the README, whose reader reads a field.
+/// The plain program of README; its reader reads a field.
 async fn ours(url: &str, transport: &str, meter: &mut Meter) {
     let oauth = OAuth::jwt("bench-app", "bench-jwt").client_secret("bench-secret").server(url);
     let client = Client::builder(oauth.build().unwrap()).build().unwrap();
@@ -47,7 +48,7 @@ async fn ours(url: &str, transport: &str, meter: &mut Meter) {
     }
 }
 
-/// One client, in this process.
+/// Runs a client in this process.
 fn client(who: &str) {
     let (url, transport) = (argument("--url").unwrap(), argument("--transport").unwrap());
     let mut meter = Meter::new(&url, Load::read(&argument("--load").unwrap()));
@@ -64,12 +65,12 @@ fn client(who: &str) {
             other => panic!("{other:?}"),
         }
         meter.report();
-        // What follows is not measured.
+        // The end of the subscription is not measured.
         std::process::exit(0);
     });
 }
 
-/// A client in a process of its own, and what it measured.
+/// Runs a client in a separate process, and returns what it measured.
 fn run(url: &str, who: &str, transport: &str, load: Load) -> Value {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--client", who, "--url", url, "--transport", transport, "--load", &load.write()]);

@@ -1,6 +1,6 @@
-//! What idle subscriptions cost, set up as the README's plain program does it: memory of one more, the time of a start,
-//! the CPU of idling, and the cost of an event as subscriptions grow. Each figure has a process of its own, and the
-//! service has another. No figure makes it fail.
+//! Measures idle subscriptions, set up as README's plain program does: the memory of one more, the time to start them,
+//! their CPU time, and the CPU time of an event as their number grows. Each figure is measured in a separate process,
+//! and the service runs in another. No figure makes it fail.
 //!
 //! `cargo bench --all-features --bench memory [-- --counts 1,100,1000] [-- --idle SECONDS]`
 

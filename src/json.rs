@@ -79,7 +79,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// Calls `visit` with every name and value of an object, in order, including repeated names. `false` if it is not an
+    /// Calls `visit` with every name and value of an object, in order, including repeated names. `false` if it is no
     /// object.
     pub(crate) fn fields(self, visit: &mut dyn FnMut(&str, Self)) -> bool {
         let Some(mut cutter) = Cutter::after(self.0, b'{') else { return false };

@@ -1,5 +1,5 @@
-//! The least that a program of one's own would do with the same bytes: one thread, one loop, plain structs with every
-//! field of the event, a field read. They stay as they are, so that figures of different days can be compared.
+//! The floors: programs without this crate that read the same bytes in one loop on one thread, into plain structs with
+//! every field of the event, and read a field. They do not change, so that figures of different days can be compared.
 
 pub mod plain_pubnub;
 pub mod plain_websocket;

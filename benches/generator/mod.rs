@@ -1,5 +1,5 @@
-//! A service that costs little per event: login, subscriptions, PubNub's long polls and the gateway's sockets, on one
-//! address. `GET /go` makes the events beforehand and then sends them.
+//! A service that needs little CPU time for an event: login, subscriptions, PubNub's long polls and the gateway's
+//! sockets, at one address. `GET /go` makes all events before it sends the first.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,7 +62,7 @@ fn date(nanos: u64) -> String {
         .unwrap()
 }
 
-/// An instant SMS; `text` bytes of the user's.
+/// An instant text message whose text has `text` bytes.
 pub fn event(number: u64, subscription: &str, at: u64, text: usize) -> String {
     let (at, words) = (date(at), "Your appointment is at ten. ".repeat(text / 28 + 1));
     let extension = "/restapi/v1.0/account/100200300/extension/100200301/message-store";
@@ -390,7 +390,7 @@ pub fn serve() {
     });
 }
 
-/// A generator in a process of its own, which ends with this value.
+/// A generator in a separate process. Dropping it ends the process.
 #[derive(Debug)]
 pub struct Generator {
     process: Child,

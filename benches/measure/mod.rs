@@ -1,4 +1,4 @@
-//! What every end-to-end bench shares: the meter of a client's process, and the lines with figures.
+//! The parts that the benches share: a meter of a client's process, and the lines of figures.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 /// The events of the benches.
 pub const FILTER: &str = "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS";
 
-/// What is measured: `events` at `rate` a second, or as fast as they are read, after `warm` others.
+/// The events to measure: `events` at `rate` a second, or as fast as they are read for 0, after `warm` others.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     pub warm: usize,
     pub events: usize,
     pub rate: u64,
-    /// Bytes of an event's text of the user.
+    /// The length of each message's text, in bytes.
     pub text: usize,
 }
 
@@ -128,7 +128,7 @@ pub fn is_measured() -> bool {
     std::env::args().any(|arg| arg == "--bench")
 }
 
-/// The value after `name` in the arguments.
+/// The argument that follows `name`.
 pub fn argument(name: &str) -> Option<String> {
     std::env::args().skip_while(|arg| arg != name).nth(1)
 }

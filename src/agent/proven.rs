@@ -58,7 +58,7 @@ impl Proven {
     pub(super) fn dated(&mut self, now: Instant, date: SystemTime) {
         if let (Some(clock), Some(asked)) = (&mut self.clock, self.asked) {
             let set_back = clock.learn_date(asked.at, now, date);
-            // What is proven holds for an instant, which is earlier by the clock as it is now.
+            // A proof holds for an instant, and that instant has an earlier time by the clock as it is now.
             let service = self.good.as_mut().and_then(|good| good.service.as_mut());
             service.into_iter().for_each(|at| *at = sub(*at, set_back));
         }

@@ -13,7 +13,7 @@ pub(crate) fn unix_us(at: Us) -> u64 {
     BASE_UNIX * SEC + at
 }
 
-/// What the service's clock shows: microseconds since the beginning. A clock that was set back may show a time before
+/// A time of the service's clock, in microseconds since the beginning of the run. A clock that was set back may show a time before
 /// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Shown(pub(crate) i64);
