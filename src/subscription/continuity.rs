@@ -30,6 +30,9 @@ const REPLAY_WITHIN: Duration = Duration::from_secs(30);
 /// A replay whose frames carry new times is sent faster than as many live events arrive: within this time, or within
 /// that in which events could gather, if that is longer. Frames that come later than they were sent are counted apart.
 const REPLAY_TAKES: Duration = Duration::from_secs(5);
+/// Events that were late by no more may have waited on a slow path. A path that is slower counts as dead, so that more is
+/// another host's clock.
+const LATE_BY: Duration = Duration::from_secs(10);
 /// A frame that arrives within this time of its sending, by the most that the clocks allow, did not wait on a slow path.
 const ON_TIME: Duration = Duration::from_secs(2);
 
@@ -687,7 +690,12 @@ impl Ledger {
         let replay = counting.as_mut()?;
         // By a clock that cannot be compared nothing is known to be live. Late events may have shown a clock that is not
         // behind: that moves no frame past its arrival.
-        let sent = sent.filter(|_| self.clock.is_given()).map(|sent| self.clock.comparable(sent).min(now.to.max(sent)));
+        let comparable = |sent| self.clock.comparable(sent).min(now.to.max(sent));
+        // A slow path made the events before as late as a clock that is behind would: then the replayed frames behind the
+        // first ones look live.
+        let may_be_late = |sent: SystemTime| comparable(sent) <= add(sent, LATE_BY);
+        let earliest = |sent| if may_be_late(sent) { sent.min(comparable(sent)) } else { comparable(sent) };
+        let sent = sent.filter(|_| self.clock.is_given()).map(earliest);
         if !replay.came(now, sent) {
             return None;
         }
