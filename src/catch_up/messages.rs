@@ -151,6 +151,10 @@ impl CatchUp for MessageSync {
         self.lag
     }
 
+    fn overlap(&self) -> Duration {
+        Duration::from_millis(OVERLAP)
+    }
+
     async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
         round::begin(self, filters, &self.clock).await
     }

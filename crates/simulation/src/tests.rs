@@ -113,18 +113,6 @@ fn a_crash_at_any_operation_of_the_store_loses_no_event_without_a_gap() {
     }
 }
 
-/// The service's syncs do not reach back before their position, as they are documented to.
-#[test]
-fn a_message_that_came_shortly_before_the_first_position_is_found() {
-    note_panics();
-    for seed in [148_081, 188_896] {
-        let schedule = Schedule::draw(seed, None);
-        assert_eq!((schedule.knobs.sync_overlap_ms, schedule.catch_up), (0, true), "seed {seed}");
-        let violations = judge_schedule(&Arc::new(schedule));
-        assert!(violations.is_empty(), "seed {seed}: {violations:?}");
-    }
-}
-
 /// Two gaps at once, of which one lasts: what polls leave out while their lists answer late, and a lost subscription
 /// whose former channel still delivers.
 #[test]

@@ -433,16 +433,14 @@ impl Oracle<'_> {
         is_fillable.then_some(from)
     }
 
-    /// The gap begins before a source had a first position that lasts: a process that crashes saves it within a while.
+    /// The gap begins before the first process crashed, which had not saved a position of a source yet.
     fn is_before_first_position(&self, gap: &Gap) -> bool {
         const SAVED_WITHIN: Us = 2 * SEC;
-        let crash = self.record.crashes.first().copied();
-        let first = self.core.service.first_source.map(|at| at + SAVED_WITHIN);
-        let lasting = first.filter(|first| crash.is_none_or(|crash| *first < crash)).or(crash);
-        let Some(until) = lasting else { return true };
-        let by_service = Wall::try_from(until).unwrap_or(Wall::MAX);
-        let until = if self.is_told_the_time() { by_service } else { by_service.max(wall_at(self.core, until)) };
-        gap.since.is_none_or(|since| since <= until)
+        let Some(crash) = self.record.crashes.first().copied() else { return false };
+        let has_position = self.core.service.first_source.is_some_and(|at| at + SAVED_WITHIN < crash);
+        let by_service = Wall::try_from(crash).unwrap_or(Wall::MAX);
+        let until = if self.is_told_the_time() { by_service } else { by_service.max(wall_at(self.core, crash)) };
+        !has_position && gap.since.is_none_or(|since| since <= until)
     }
 
     /// The process that reported the gap ended before the time to fill it was over.
