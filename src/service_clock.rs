@@ -162,6 +162,33 @@ impl ServiceClock {
         by
     }
 
+    /// How far the service's clock is ahead of this machine's, in milliseconds, at least and at most; `None` until the
+    /// service has given its time.
+    pub(crate) fn ahead(&self) -> Option<[i64; 2]> {
+        let (instant, wall) = self.compared;
+        let Span { from, to } = self.at(instant);
+        let ahead = |at: SystemTime| match at.duration_since(wall) {
+            Ok(ahead) => i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX),
+            Err(behind) => i64::try_from(behind.duration().as_millis()).map_or(i64::MIN, |millis| -millis),
+        };
+        self.is_given().then(|| [ahead(from), ahead(to)])
+    }
+
+    /// Compares with another process of the same subscription, in which the service's clock was ahead of its machine's by
+    /// `before`. Returns by how much it was set back since, at most. A machine's clock that was set forward looks the same.
+    #[must_use]
+    pub(crate) fn was_set_back(&mut self, before: [i64; 2]) -> Duration {
+        let Some([least, most]) = self.ahead() else { return Duration::ZERO };
+        let tolerance = i64::try_from(millis(SKEW_FLOOR)).unwrap_or(i64::MAX);
+        if most.saturating_add(tolerance) >= before[0] {
+            return Duration::ZERO;
+        }
+        let by = Duration::from_millis(before[1].saturating_sub(least).unsigned_abs());
+        let noticed = self.at(self.compared.0).to;
+        self.set_back = Some(SetBack { noticed, before: add(noticed, by) });
+        by
+    }
+
     /// The end of a span since then, for a reader who compares it with the times on events: one that was sent before
     /// the clock was set back bears a later time than the span's end.
     pub(crate) fn end(&self, since: SystemTime, until: SystemTime) -> SystemTime {

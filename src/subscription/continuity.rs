@@ -114,7 +114,11 @@ impl Proof {
 /// the names of the losses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "ProvenText", from = "ProvenText")]
-pub(crate) struct Proven([u64; 5]);
+pub(crate) struct Proven {
+    excluded: [u64; 5],
+    /// How far the service's clock was ahead of the machine's: see [`ServiceClock::ahead`].
+    ahead: Option<[i64; 2]>,
+}
 
 /// Its serialized form, in the service's format of a time.
 #[derive(Serialize, Deserialize)]
@@ -125,6 +129,8 @@ struct ProvenText {
     key: Timestamp,
     read: Timestamp,
     buffer: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clock_ahead_ms: Option<[i64; 2]>,
 }
 
 impl From<Proven> for ProvenText {
@@ -136,6 +142,7 @@ impl From<Proven> for ProvenText {
             key: at(Loss::Key),
             read: at(Loss::Read),
             buffer: at(Loss::Buffer),
+            clock_ahead_ms: proven.ahead,
         }
     }
 }
@@ -143,9 +150,9 @@ impl From<Proven> for ProvenText {
 impl From<ProvenText> for Proven {
     /// Invalid text excludes nothing.
     fn from(text: ProvenText) -> Self {
-        let ProvenText { there, address, key, read, buffer } = text;
+        let ProvenText { there, address, key, read, buffer, clock_ahead_ms: ahead } = text;
         let at = |text: Timestamp| text.system_time().map_or(0, millis);
-        Self([at(there), at(address), at(key), at(read), at(buffer)])
+        Self { excluded: [at(there), at(address), at(key), at(read), at(buffer)], ahead }
     }
 }
 
@@ -153,16 +160,16 @@ impl Proven {
     /// Everything is excluded up to `at`.
     #[cfg(test)]
     pub(super) fn all(at: SystemTime) -> Self {
-        Self([millis(at); 5])
+        Self { excluded: [millis(at); 5], ahead: None }
     }
 
-    fn of(excluded: &[SystemTime; 5]) -> Self {
-        Self(excluded.map(millis))
+    fn of(excluded: &[SystemTime; 5], ahead: Option<[i64; 2]>) -> Self {
+        Self { excluded: excluded.map(millis), ahead }
     }
 
     /// Up to when a loss is excluded.
     pub(super) fn get(&self, loss: Loss) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(self.0[loss as usize])
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.excluded[loss as usize])
     }
 }
 
@@ -306,6 +313,8 @@ pub(super) struct Ledger {
     read_before: Option<Instant>,
     /// See [`take_set_back`](Self::take_set_back).
     set_back: Duration,
+    /// How far the service's clock was ahead in the process that stored what is proven, until it is known here.
+    ahead_before: Option<[i64; 2]>,
 }
 
 impl Ledger {
@@ -323,6 +332,7 @@ impl Ledger {
             replay: None,
             read_before: None,
             set_back: Duration::ZERO,
+            ahead_before: None,
         }
     }
 
@@ -330,6 +340,7 @@ impl Ledger {
     pub(super) fn restore(&mut self, proven: &Proven) {
         self.excluded = Loss::ALL.map(|loss| proven.get(loss));
         self.began = self.excluded.into_iter().min().unwrap_or(self.began);
+        self.ahead_before = proven.ahead;
     }
 
     /// Another process reported a gap since then, and not its end.
@@ -353,13 +364,22 @@ impl Ledger {
     /// The service's `Date` of an answer, to the second, asked for at `asked` and read at `read`.
     pub(super) fn learn_date(&mut self, asked: Instant, read: Instant, date: SystemTime) {
         let by = self.clock.learn_date(asked, read, date);
-        self.move_back(by);
+        self.follow_clock(by);
     }
 
     /// The newest answer that gave the service's time. See [`Clocks::learn`].
     pub(super) fn learn(&mut self, newest: Option<Dated>) {
         let by = self.clocks.learn(newest, &mut self.clock);
+        self.follow_clock(by);
+    }
+
+    /// The service's clock was set back by so much, or since another process stored what is proven.
+    fn follow_clock(&mut self, by: Duration) {
         self.move_back(by);
+        if let Some(before) = self.ahead_before.take_if(|_| self.clock.is_given()) {
+            let since_stored = self.clock.was_set_back(before);
+            self.move_back(since_stored);
+        }
     }
 
     /// The service's clock was set back by so much, at most. A proof holds for an instant, and that is earlier by the
@@ -399,7 +419,7 @@ impl Ledger {
         answer: &Result<SubscriptionInfo>,
     ) -> Verdict {
         let (verdict, by) = self.clocks.judged(now, jumped, asked, has_address, answer, &mut self.clock);
-        self.move_back(by);
+        self.follow_clock(by);
         verdict
     }
 
@@ -720,7 +740,7 @@ impl Ledger {
 
     /// What is proven now.
     pub(super) fn proven(&self) -> Proven {
-        Proven::of(&Loss::ALL.map(|loss| self.excluded(&[loss])))
+        Proven::of(&Loss::ALL.map(|loss| self.excluded(&[loss])), self.clock.ahead())
     }
 }
 

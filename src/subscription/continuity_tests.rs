@@ -831,3 +831,32 @@ fn a_replay_that_is_mixed_with_live_events_is_counted_to_its_end() {
     let [(gap, 20)] = gaps[..] else { panic!("{gaps:?}") };
     assert!(gap.since <= at(0) && gap.until >= at(6_000), "{gap:?}");
 }
+
+/// Another process stored what is proven, while the service's clock was 120 s ahead of what it is now.
+#[test]
+fn a_clock_that_was_set_back_while_no_process_ran_moves_what_was_stored() {
+    // By how much the service's clock was set back, and how much the gap begins earlier than what is stored.
+    for (set_back, earlier) in [(0, 0..=0), (1_000, 0..=0), (120_000, 119_000..=122_000)] {
+        let mut before = World::new();
+        before.prove(50_000, |world| Proof::Reply { asked: world.instant(50_000) });
+        before.prove(50_000, |world| Proof::Described { asked: world.instant(50_000) });
+        before.prove(50_000, |_| Proof::Event { sent: at(50_000) });
+        let stored = serde_json::to_string(&before.ledger.proven()).unwrap();
+        let start = Instant::now();
+        // Started 200 s after the first.
+        let mut ledger = Ledger::new(start, ours(200_000));
+        ledger.restore(&serde_json::from_str(&stored).unwrap());
+        let began = ledger.since(&[Loss::Read]);
+        ledger.learn_date(start, start, at(200_000 - set_back));
+        let moved = began.duration_since(ledger.since(&[Loss::Read])).unwrap();
+        let moved = u64::try_from(moved.as_millis()).unwrap();
+        assert!(earlier.contains(&moved), "{set_back} {moved}");
+        // Nor is the gap complete, or over before the clock had shown.
+        assert_eq!(ledger.is_clock_set(began), set_back > 1_000);
+        assert!(ledger.latest(began, at(200_000 - set_back)) >= at(200_000 - set_back.min(1_000)), "{set_back}");
+        // It is compared once.
+        let read = ledger.since(&[Loss::Read]);
+        ledger.learn_date(start, start, at(200_000 - set_back));
+        assert_eq!(ledger.since(&[Loss::Read]), read);
+    }
+}

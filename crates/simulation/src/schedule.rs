@@ -659,8 +659,8 @@ impl Schedule {
         schedule.end = schedule.end.min(rng.range(75, 120) * SEC);
         let last = schedule.end - TAIL;
         schedule.events.retain(|event| event.at < last);
-        let is_over = |what| matches!(what, FaultKind::Restart { .. } | FaultKind::ClockSet(_));
-        schedule.faults.retain(|fault| fault.at < last && !is_over(fault.what));
+        let is_restart = |what| matches!(what, FaultKind::Restart { .. });
+        schedule.faults.retain(|fault| fault.at < last && !is_restart(fault.what));
         schedule.faults.truncate(if rng.percent(50) { 0 } else { 1 });
         let crashes = (0..rng.pick(&[1, 2, 3, 4])).map(|_| Crash {
             // Some happen during the start.
@@ -767,12 +767,9 @@ fn draw_filters(rng: &mut Rng) -> Vec<Filter> {
 
 /// Sets the service's clock back, shortly before or some time before another fault: what is lost then was proven by the
 /// clock as it was. Drawn apart, so that other schedules do not change.
-///
-/// Not where the program starts again from a resume token: its times are by the clock as it was, and nothing in it
-/// tells by how much that was set meanwhile.
 fn set_clock(seed: u64, mut faults: Vec<Fault>, end: Us) -> Vec<Fault> {
     let mut rng = Rng::part(seed, 61);
-    if !rng.percent(5) || faults.iter().any(|fault| matches!(fault.what, FaultKind::Restart { .. })) {
+    if !rng.percent(5) {
         return faults;
     }
     let before = rng.pick(&[0, 3, 40]) * SEC + rng.below(10 * SEC);
