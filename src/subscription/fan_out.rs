@@ -394,6 +394,20 @@ impl Subscription {
     }
 }
 
+/// Gives a delivery to each reader.
+fn give(queues: &[Arc<Mutex<Queue>>], delivery: &Arc<Delivery>, receipt: &Arc<Receipt>) {
+    let mut is_taken = false;
+    for queue in queues {
+        let mut queue = lock(queue);
+        queue.push(delivery, receipt);
+        is_taken |= !queue.gone;
+    }
+    // The last reader was dropped while the delivery was taken from the stream.
+    if !is_taken {
+        receipt.abandon();
+    }
+}
+
 /// Reads the subscription until it ends, or no reader is left.
 async fn pump(mut subscription: Subscription, queues: Vec<Arc<Mutex<Queue>>>, mut gone: mpsc::Receiver<Infallible>) {
     /// Ends the queues even if the runtime ends first.
@@ -430,17 +444,7 @@ async fn pump(mut subscription: Subscription, queues: Vec<Arc<Mutex<Queue>>>, mu
             Some(Ok(delivery)) => {
                 let (number, all) = (subscription.number(), all.clone());
                 let receipt = Arc::new(Receipt { number, is_abandoned: AtomicBool::new(false), all });
-                let delivery = Arc::new(delivery);
-                let mut is_taken = false;
-                for queue in &ends.0 {
-                    let mut queue = lock(queue);
-                    queue.push(&delivery, &receipt);
-                    is_taken |= !queue.gone;
-                }
-                // The last reader was dropped just before.
-                if !is_taken {
-                    receipt.abandon();
-                }
+                give(&ends.0, &Arc::new(delivery), &receipt);
             }
             Some(Err(error)) => return ends.with(Some(&error)),
             None => return ends.with(None),
@@ -561,6 +565,16 @@ mod tests {
         });
         assert_eq!(last_gap.unwrap().lost, None, "a gap is among what was dropped");
         assert_eq!((queue.bytes, queue.held), (0, 0));
+    }
+
+    #[test]
+    fn a_delivery_that_no_reader_is_left_for_stays_unfinished() {
+        for gone in [[true, true], [true, false], [false, false]] {
+            let queues = gone.map(|gone| Arc::new(Mutex::new(Queue { limit: LIMIT, gone, ..Queue::default() })));
+            let receipt = receipt();
+            give(&queues, &Arc::new(resumed(1)), &receipt);
+            assert_eq!(receipt.is_abandoned.load(Ordering::Relaxed), gone == [true, true], "{gone:?}");
+        }
     }
 
     /// The position would pass it: beyond what is tracked, everything is acknowledged together.
