@@ -65,7 +65,8 @@ fn option(args: &mut Args, name: &str, parser: &mut Parser) -> Result<bool, lexo
         "--stay" => args.stay = true,
         "--json" => args.json = true,
         url if !url.starts_with('-') && args.source.is_none() => {
-            args.source = Some(SourceAt::url(url).map_err(|error| cli::error_chain(&error))?);
+            let named = |error| format!("the URL {url:?}: {}", cli::error_chain(&error));
+            args.source = Some(SourceAt::url(url).map_err(named)?);
         }
         _ => return Ok(false),
     }

@@ -106,7 +106,12 @@ impl Files for LocalFiles {
 
     async fn replace(&self, path: &Path, bytes: Vec<u8>) -> io::Result<()> {
         let bytes = Zeroizing::new(bytes);
-        Self::blocking(path, move |path| replace(&mut Disk, path, &bytes)).await
+        let replace = move |path: &Path| {
+            check_path(path)?;
+            check_directory(path, true)?;
+            replace(&mut Disk, path, &bytes)
+        };
+        Self::blocking(path, replace).await
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
@@ -188,8 +193,9 @@ impl WholeFile {
             Err(ended) => io::Error::other(ended),
         };
         if let Some(refused) = failure.get_ref().and_then(|inner| inner.downcast_ref::<Refused>()) {
-            // Trying again cannot help, and the text names the way out.
-            return Err(self.error(ErrorKind::Store, refused).with_disposition(Disposition::Fatal));
+            // The text names the way out. Trying again helps only where the cause may pass.
+            let error = self.error(ErrorKind::Store, refused);
+            return Err(if refused.passes { error } else { error.with_disposition(Disposition::Fatal) });
         }
         let error = self.error(ErrorKind::Store, format_args!("cannot be {verb}"));
         let is_final = failure.kind() == io::ErrorKind::InvalidInput;
@@ -200,18 +206,21 @@ impl WholeFile {
 
 /// Why a file is not used; worded to follow the file's name.
 #[derive(Debug)]
-struct Refused(String);
+struct Refused {
+    why: String,
+    passes: bool,
+}
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
 impl std::error::Error for Refused {}
 
 fn refused(why: impl Into<String>) -> io::Error {
-    io::Error::other(Refused(why.into()))
+    io::Error::other(Refused { why: why.into(), passes: false })
 }
 
 /// Whether an error is one of this module's own refusals, with the way out in its text.
@@ -267,11 +276,28 @@ pub(crate) fn check_private(_found: &Metadata) -> io::Result<()> {
     Ok(())
 }
 
+/// Refuses a path whose directory does not exist. `passes`: the directory may have been there before, as that of a
+/// volume, and come back.
+pub(crate) fn check_directory(path: &Path, passes: bool) -> io::Result<()> {
+    let (directory, _) = place(path)?;
+    let what = match std::fs::metadata(directory) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "is a file; give another path",
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            "does not exist; create it, or give another path"
+        }
+        Err(error) => return Err(error),
+    };
+    let why = format!("cannot be used: its directory {} {what}", directory.display());
+    Err(io::Error::other(Refused { why, passes }))
+}
+
 /// The file at `path`, checked; `None` if it does not exist.
 pub(crate) fn check_path(path: &Path) -> io::Result<Option<Metadata>> {
     match std::fs::symlink_metadata(path) {
         Ok(found) => check_regular(&found).map(|()| Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // A component of the path may be a file: `check_directory` names it.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -290,6 +316,8 @@ pub(crate) fn strict(options: &mut OpenOptions) -> &mut OpenOptions {
 
 fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     if check_path(path)?.is_none() {
+        // Nothing could be saved there either, which shows here before anything is sent.
+        check_directory(path, false)?;
         return Ok(None);
     }
     let file = match strict(OpenOptions::new().read(true)).open(path) {
@@ -359,7 +387,6 @@ impl Steps for Disk {
 /// Puts `bytes` at `path` in one step, readable by the owner only: after a crash
 /// there is the former content or the new one, never half of either.
 fn replace(disk: &mut impl Steps, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    check_path(path)?;
     let (directory, name) = place(path)?;
     // A name that no other process has taken: nothing else depends on it.
     let mut random = [0_u8; 9];
@@ -409,6 +436,7 @@ impl Drop for Locked {
 /// replaced by each save, and a lock would go with it.
 fn try_lock(path: &Path) -> io::Result<FileLock> {
     check_path(path)?;
+    check_directory(path, true)?;
     let (directory, name) = place(path)?;
     let mut beside = name.to_owned();
     beside.push(".lock");

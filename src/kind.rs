@@ -24,6 +24,13 @@ words!("transport", TransportKind {
     Poll = "Poll",
 });
 
+/// Whether the service names a permission of a transport: `WebSocketsSubscription`, `SubscriptionWebhook`, or one for
+/// PubNub, whose name is not documented. Others belong to event filters.
+pub(crate) fn is_of_transport(permission: &str) -> bool {
+    let name = permission.to_ascii_lowercase();
+    ["subscription", "websocket", "webhook", "pubnub"].iter().any(|word| name.contains(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -152,9 +152,14 @@ impl Drop for Posted {
 /// Posts that `what` waits until `until`, while it does. Without a board it is not posted. A long wait is logged as a
 /// warning: a start that waits has no status yet.
 pub(crate) async fn during<F: Future>(until: Instant, cause: WaitCause, what: F) -> F::Output {
+    posted(until, cause, None, what).await
+}
+
+async fn posted<F: Future>(until: Instant, cause: WaitCause, error: Option<&Error>, what: F) -> F::Output {
     let wait = until.saturating_duration_since(Instant::now());
     if wait > REPORTED_WAIT {
-        tracing::warn!(seconds = wait.as_secs_f32().ceil(), cause = cause.as_str(), "waiting before the next attempt");
+        let (seconds, cause, error) = (wait.as_secs_f32().ceil(), cause.as_str(), error.map(tracing::field::debug));
+        tracing::warn!(seconds, cause, error, "waiting before the next attempt");
     }
     let _posted = BOARD.try_with(|board| board.post((until, cause))).ok();
     what.await
@@ -163,7 +168,7 @@ pub(crate) async fn during<F: Future>(until: Instant, cause: WaitCause, what: F)
 /// Waits before the call that failed with `error` is repeated.
 pub(crate) async fn pause(wait: Duration, error: &Error) {
     let until = Instant::now() + wait;
-    during(until, WaitCause::after(error), sleep_until(until)).await;
+    posted(until, WaitCause::after(error), Some(error), sleep_until(until)).await;
 }
 
 /// Posts the entries of another board, while `what` runs.
@@ -230,6 +235,15 @@ mod tests {
         let lines = warnings.lines();
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].contains("seconds=59") && lines[0].contains("rate_limit"), "{lines:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_after_an_error_is_a_warning_with_the_error_and_what_to_do() {
+        let (warnings, _recorded) = Warnings::recorded();
+        let error = Error::new(ErrorKind::Network, "no connection to h:9").with_help(Some("check h"));
+        pause(Duration::from_secs(3), &error).await;
+        let lines = warnings.lines();
+        assert!(lines[0].contains("no connection to h:9; check h"), "{lines:?}");
     }
 
     #[tokio::test(start_paused = true)]

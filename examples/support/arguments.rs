@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt as _};
@@ -10,6 +11,7 @@ use ringcentral_events::transport::TransportKind;
 use ringcentral_events::{Error, EventFilter};
 
 use super::lines::Format;
+use super::support::cli::named;
 
 pub(crate) const USAGE: &str = "usage: listen [options]
 
@@ -112,11 +114,17 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
         match arg {
             Arg::Long("transport") => {
                 let names = parser.value()?.string()?;
-                asked.transports = names.split(',').map(transport).collect::<Result<_, _>>()?;
+                let transports = names.split(',').map(transport).collect::<Result<_, _>>();
+                asked.transports = transports.map_err(|error| format!("--transport: {error}"))?;
             }
-            Arg::Long("filter") => asked.filters.push(parser.value()?.parse()?),
-            Arg::Long("subscriptions") => asked.subscriptions = parser.value()?.parse()?,
-            Arg::Long("expires-in") => asked.expires_in = Some(Duration::from_secs(parser.value()?.parse()?)),
+            Arg::Long("filter") => asked.filters.push(parsed(&mut parser, "--filter")?),
+            Arg::Long("subscriptions") => {
+                let number = parsed(&mut parser, "--subscriptions")?;
+                asked.subscriptions = NonZeroU32::new(number).ok_or("--subscriptions 0: the least is 1")?;
+            }
+            Arg::Long("expires-in") => {
+                asked.expires_in = Some(Duration::from_secs(parsed(&mut parser, "--expires-in")?))
+            }
             Arg::Long("checkpoint") => asked.checkpoint = Some(parser.value()?.into()),
             Arg::Long("tokens") => asked.tokens = Some(parser.value()?.into()),
             Arg::Long("format") => asked.format = format(&parser.value()?.string()?)?,
@@ -134,6 +142,13 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
     Ok(Asked::Listen(asked))
 }
 
+fn parsed<T>(parser: &mut Parser, name: &str) -> Result<T, lexopt::Error>
+where
+    T: FromStr<Err: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
+    parser.value()?.parse().map_err(|error| named(name, error))
+}
+
 fn transport(name: &str) -> Result<TransportKind, lexopt::Error> {
     let kind: TransportKind = name.parse().map_err(|error: Error| error.to_string())?;
     if TRANSPORTS.contains(&kind) {
@@ -147,7 +162,7 @@ fn format(name: &str) -> Result<Format, lexopt::Error> {
     match name {
         "json" => Ok(Format::Json),
         "text" => Ok(Format::Text),
-        _ => Err(format!("format {name:?} is not known; known are: json, text").into()),
+        _ => Err(format!("--format {name:?} is not known; known are: json, text").into()),
     }
 }
 
@@ -201,11 +216,13 @@ mod tests {
             ("--transport carrier-pigeon", "known are: PubNub, WebSocket, WebHook"),
             ("--checkpoint x --subscriptions 2", "--checkpoint supports only one subscription"),
             ("--transport websocket,", "known are"),
-            ("--transport webhook", "WebHook is not a transport of this program"),
+            ("--transport webhook", "--transport: WebHook is not a transport of this program"),
             ("--format xml", "known are: json, text"),
+            ("--filter nonsense", "--filter \"nonsense\": "),
             ("--filter nonsense", "neither a path nor an http URL"),
-            ("--subscriptions 0", "0"),
-            ("--expires-in soon", "soon"),
+            ("--subscriptions 0", "--subscriptions 0: the least is 1"),
+            ("--subscriptions -1", "--subscriptions \"-1\": "),
+            ("--expires-in soon", "--expires-in \"soon\": "),
             ("--subscriptions", "missing argument"),
             ("--what", "--what"),
             ("what", "what"),

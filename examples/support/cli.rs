@@ -81,11 +81,19 @@ where
             Arg::Short(name) => format!("-{name}"),
             Arg::Value(value) => value.string()?,
         };
-        if !option(&mut asked, &name, &mut parser)? {
+        if !option(&mut asked, &name, &mut parser).map_err(|error| named(&name, error))? {
             return Err(format!("unknown option or argument {name:?}").into());
         }
     }
     Ok(Some(asked))
+}
+
+/// An error about an option's value, with the option's name.
+pub(crate) fn named(name: &str, error: lexopt::Error) -> lexopt::Error {
+    match error {
+        lexopt::Error::ParsingFailed { value, error } => format!("{name} {value:?}: {error}").into(),
+        other => other,
+    }
 }
 
 /// The value of `--transport`, one of `known`.

@@ -243,9 +243,7 @@ impl TokenStore for FileTokenStore {
     async fn load(&self) -> Result<Option<StoredTokens>> {
         let Some(bytes) = self.file.read().await?.map(Zeroizing::new) else { return Ok(None) };
         let tokens = std::str::from_utf8(&bytes).ok().and_then(|text| StoredTokens::from_json(text).ok());
-        tokens
-            .map(Some)
-            .ok_or_else(|| self.file.error(ErrorKind::Store, "is corrupt").with_disposition(Disposition::Fatal))
+        tokens.map(Some).ok_or_else(|| self.file.error(ErrorKind::Store, CORRUPT).with_disposition(Disposition::Fatal))
     }
 
     async fn save(&self, tokens: &StoredTokens) -> Result<()> {
@@ -266,6 +264,8 @@ impl TokenStore for FileTokenStore {
     }
 }
 
+/// Follows the name of a file.
+const CORRUPT: &str = "is corrupt; delete it, and log in again";
 /// Interval between attempts to take a lock.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -339,7 +339,7 @@ mod tests {
             std::fs::write(&path, broken).unwrap();
             let error = store.load().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Store);
-            assert!(error.to_string().ends_with("tokens.json is corrupt"), "{error}");
+            assert!(error.to_string().ends_with("tokens.json is corrupt; delete it, and log in again"), "{error}");
             assert!(!format!("{error:?}").contains("access-1"));
         }
     }
@@ -349,8 +349,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let missing = FileTokenStore::new(directory.path().join("no/such/tokens.json"));
         let error = missing.save(&tokens(1)).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Store);
-        assert!(std::error::Error::source(&error).is_some());
+        // It may have been unmounted, so a save is tried again; a start is refused before anything is sent.
+        assert_eq!((error.kind(), error.disposition()), (ErrorKind::Store, Disposition::Retry { after: None }));
+        for (error, is_final) in [(error, false), (missing.load().await.unwrap_err(), true)] {
+            let cure = "no/such does not exist; create it, or give another path";
+            assert!(error.to_string().contains("tokens.json") && error.to_string().ends_with(cure), "{error}");
+            assert_eq!((error.kind(), error.disposition() == Disposition::Fatal), (ErrorKind::Store, is_final));
+        }
         // A directory in the way: the rename fails, and the temporary file is removed.
         let path = directory.path().join("tokens.json");
         std::fs::create_dir_all(path.join("child")).unwrap();

@@ -7,12 +7,16 @@ use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName, HeaderValue, LOCATION, RANGE, USER_AGENT};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::{Instant, timeout_at};
+#[cfg(any(feature = "agent", feature = "digital"))]
+use tracing::Instrument as _;
 use url::Url;
 
 use super::loopback::is_exposed;
 use super::{HttpClient, HttpError, HttpErrorKind, HttpRequest};
 use crate::decode::{Undecoded, decode};
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(any(feature = "agent", feature = "digital"))]
+use crate::telemetry;
 
 /// Maximum number of redirects per call.
 const REDIRECTS: usize = 10;
@@ -20,7 +24,8 @@ const REDIRECTS: usize = 10;
 /// credential.
 const HARMLESS: [HeaderName; 5] = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, RANGE, USER_AGENT];
 
-const UNREACHABLE: &str = "check the server's URL, the network, and the proxy in HTTPS_PROXY and NO_PROXY";
+/// What to check where no connection was established.
+pub(crate) const UNREACHABLE: &str = "check the server's URL, the network, and the proxy in HTTPS_PROXY and NO_PROXY";
 
 /// A complete response.
 #[derive(Debug)]
@@ -82,7 +87,7 @@ impl BoundedClient {
         if self.compressed {
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        let host = request.url().host_str().unwrap_or_default().to_owned();
+        let host = authority(request.url());
         match timeout_at(deadline, self.redirected(request)).await {
             Ok(outcome) => outcome,
             Err(_) => {
@@ -92,9 +97,26 @@ impl BoundedClient {
         }
     }
 
+    /// [`exchange`](Self::exchange), within a span. `template`: the path without ids.
+    #[cfg(any(feature = "agent", feature = "digital"))]
+    pub(crate) async fn traced(
+        &self,
+        request: HttpRequest,
+        deadline: Instant,
+        template: impl FnOnce() -> String,
+    ) -> Result<Answer> {
+        let span = telemetry::call("http", request.method(), template, request.url().host_str());
+        let outcome = self.exchange(request, deadline).instrument(span.clone()).await;
+        match &outcome {
+            Ok(answer) => telemetry::answered(&span, answer.status.as_u16()),
+            Err(error) => telemetry::failed(&span, error),
+        }
+        outcome
+    }
+
     async fn redirected(&self, mut request: HttpRequest) -> Result<Answer> {
         for _ in 0..=REDIRECTS {
-            let host = request.url().host_str().unwrap_or_default().to_owned();
+            let host = authority(request.url());
             let network_error = |error| network_error(error, &host);
             let response = self.http.send(request.clone()).await.map_err(network_error)?;
             let (status, mut headers, mut body) = response.into_parts();
@@ -169,7 +191,12 @@ fn not_followed(what: &'static str, status: StatusCode) -> Error {
         .with_ambiguous(unclear)
 }
 
-/// `host` only: the rest of a URL may be secret.
+/// The host and port of a URL: the rest may be secret.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
 fn network_error(error: HttpError, host: &str) -> Error {
     let (kind, message) = match error.kind() {
         HttpErrorKind::Config => (ErrorKind::Config, format!("the request to {host} cannot be built")),
@@ -374,6 +401,32 @@ mod tests {
                 (ErrorKind::Protocol, Some(200), true),
                 "{what}"
             );
+        }
+    }
+
+    /// A host at which nothing listens.
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait]
+    impl HttpClient for Nobody {
+        async fn send(&self, _request: HttpRequest) -> Result<HttpResponse, HttpError> {
+            Err(HttpError::new(HttpErrorKind::Connect))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_that_cannot_be_reached_is_named_with_its_port_and_what_to_check() {
+        let client = BoundedClient::new(Arc::new(Nobody), "test", 1000, Redirects::Follow).unwrap();
+        for (url, named) in [
+            ("https://h.example/s3cret?s3cret", "h.example:443"),
+            ("http://127.0.0.1:9/s3cret", "127.0.0.1:9"),
+            ("https://u:s3cret@[::1]:99/", "[::1]:99"),
+        ] {
+            let request = HttpRequest::new(Method::GET, Url::parse(url).unwrap(), Purpose::Call);
+            let error = client.exchange(request, Instant::now() + Duration::from_secs(30)).await.unwrap_err();
+            assert_eq!(error.to_string(), format!("no connection to {named}; {UNREACHABLE}"));
+            assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         }
     }
 

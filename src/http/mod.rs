@@ -58,6 +58,8 @@ pub(crate) mod loopback;
 pub(crate) mod retry;
 
 pub(crate) use bounded::{Answer, BoundedClient, Redirects, segment, server_url};
+#[cfg(feature = "websocket")]
+pub(crate) use bounded::{UNREACHABLE, authority};
 pub use budget::RateBudget;
 pub use builtin::ReqwestClient;
 pub use exchange::{ByteStream, HttpBody, HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, Purpose};

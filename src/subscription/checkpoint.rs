@@ -158,7 +158,8 @@ impl Checkpoint for FileCheckpoint {
         let Some(bytes) = self.file.read().await? else { return Ok(None) };
         let text = std::str::from_utf8(&bytes).map_err(|_| Error::config("it is not text"));
         text.and_then(str::parse).map(Some).map_err(|error| {
-            let corrupt = self.file.error(ErrorKind::Store, "holds no readable position");
+            let corrupt =
+                self.file.error(ErrorKind::Store, "holds no readable position; delete it to begin with new events");
             corrupt.with_disposition(Disposition::Fatal).with_source(error)
         })
     }
@@ -371,10 +372,17 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             let error = FileCheckpoint::new(&path).load().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Store, "{bytes:?}");
-            assert!(error.to_string().contains("place.json"), "{error}");
+            assert!(error.to_string().contains("place.json holds no readable position; delete it"), "{error}");
         }
         let nowhere = FileCheckpoint::new(directory.path().join("no/such/place.json"));
-        assert_eq!(nowhere.save(&token("a")).await.unwrap_err().kind(), ErrorKind::Store);
+        for error in [
+            nowhere.save(&token("a")).await.unwrap_err(),
+            nowhere.load().await.unwrap_err(),
+            nowhere.lock().await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Store);
+            assert!(error.to_string().contains("no/such does not exist; create it"), "{error}");
+        }
     }
 
     #[tokio::test]

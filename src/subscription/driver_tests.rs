@@ -857,6 +857,17 @@ async fn found_6_3_a_pause_between_tries_is_in_the_status_with_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_reaches_nobody_is_a_warning_at_once_and_only_then() {
+    let world = World::new();
+    let (warnings, _guard) = crate::waiting::Warnings::recorded();
+    let unreachable = || Error::new(ErrorKind::Network, "no connection to h:9").with_help(Some("check h"));
+    (0..2).for_each(|_| world.control.script("create", Script::Fail(unreachable())));
+    drop(world.builder().start().await.unwrap());
+    let lines = warnings.lines();
+    assert!(lines.len() == 1 && lines[0].contains("no connection to h:9; check h"), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unusable_key_at_the_start_is_an_error_and_leaves_nothing() {
     let world = World::new();
     world.control.script(

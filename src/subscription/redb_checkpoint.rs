@@ -103,6 +103,8 @@ fn undamaged<T>(path: &Path, open: impl FnOnce() -> T) -> Result<T> {
 fn open(path: &Path) -> Result<Database, redb::Error> {
     if let Some(found) = durable::check_path(path)? {
         durable::check_private(&found)?;
+    } else {
+        durable::check_directory(path, false)?;
     }
     // The file holds a session's recovery token: only its owner may read it.
     let mut options = std::fs::OpenOptions::new();

@@ -1,7 +1,7 @@
 //! Explains refusals of the service.
 
 use crate::error::{Disposition, Error, ErrorKind};
-use crate::kind::TransportKind;
+use crate::kind::{TransportKind, is_of_transport};
 
 /// Turns the service's refusal to create a subscription into an error that names the remedy. Other errors are returned
 /// unchanged.
@@ -21,7 +21,12 @@ pub(super) fn explain(error: Error, transport: TransportKind) -> Error {
         ErrorKind::Rejected if about_mode => ErrorKind::TransportRefused,
         _ => return error,
     };
+    let is_filters = error.permission().is_some_and(|named| !is_of_transport(named));
     let message = match transport {
+        _ if is_filters => {
+            "RingCentral refused the subscription: one of its event filters needs a permission that the app or the \
+             user does not have"
+        }
         TransportKind::PubNub => {
             "RingCentral refused a PubNub subscription. It has withdrawn PubNub for new apps: use the WebSocket \
              transport (app permission WebSocketsSubscription) or webhooks (SubscriptionWebhook) instead; an app \
@@ -43,12 +48,33 @@ pub(super) fn explain(error: Error, transport: TransportKind) -> Error {
         .with_parameter(error.parameter().map(str::to_owned))
         .with_permission(error.permission().map(str::to_owned))
         .with_request_id(error.request_id().map(str::to_owned))
+        .with_help(error.help().filter(|_| is_filters))
         .with_source(error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_permission_that_the_service_names_is_the_one_that_is_missing() {
+        for transport in [TransportKind::WebSocket, TransportKind::PubNub, TransportKind::WebHook] {
+            for (named, is_filters) in
+                [("ReadMessages", true), ("WebSocketsSubscription", false), ("SubscriptionWebhook", false)]
+            {
+                let error = Error::new(ErrorKind::Permission, "x")
+                    .with_status(403)
+                    .with_code(Some("CMN-401".into()))
+                    .with_permission(Some(named.into()));
+                let text = explain(error, transport).to_string();
+                let filters = "one of its event filters needs a permission that the app or the user does not have \
+                               (HTTP 403, CMN-401), permission ReadMessages";
+                assert_eq!(text.contains(filters), is_filters, "{transport}: {text}");
+                let transports = ["WebSocketsSubscription", "SubscriptionWebhook"].iter().any(|it| text.contains(it));
+                assert_eq!(transports, !is_filters, "{transport}: {text}");
+            }
+        }
+    }
 
     #[test]
     fn every_form_of_refusal_names_the_way_out_and_is_final() {

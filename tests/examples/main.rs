@@ -208,6 +208,8 @@ async fn every_example_explains_itself_and_names_mistakes_on_its_command_line() 
             assert_eq!((status.code(), lines.len()), (Some(2), 0), "{name} {args:?}: {errors}");
             let usage = format!("\nusage: {name}");
             assert!(errors.starts_with(&format!("{name}: ")) && errors.contains(&usage), "{args:?}: {errors}");
+            let mistake = errors.lines().next().unwrap();
+            assert!(args.first().is_none_or(|named| mistake.contains(named)), "{args:?}: {mistake}");
         }
     }
 }
@@ -244,6 +246,7 @@ async fn a_port_in_use_is_named() {
         ("digital_source", &["--sandbox", "--port", port.as_str()][..]),
         ("digital_quickstart", &["--sandbox", "--port", port.as_str()]),
         ("message_page", &["--port", port.as_str()]),
+        ("sandbox", &["--port", port.as_str()]),
     ] {
         let (status, lines, errors) = Running::start(name, args, None).await.end().await;
         assert_eq!((status.code(), lines.len()), (Some(1), 0), "{name}: {errors}");
@@ -1091,6 +1094,46 @@ async fn listen_uses_a_stored_login_again() {
         assert_eq!(sandbox.requests_to(Operation::WsToken).len(), run);
     }
     assert_eq!(sandbox.requests_to(Operation::Token).len(), 1, "the second run used the stored login");
+}
+
+#[tokio::test]
+async fn listen_refuses_an_unusable_token_file_before_it_logs_in_and_names_the_way_out() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (missing, corrupt) = (directory.path().join("no/tokens"), directory.path().join("corrupt"));
+    std::fs::write(&corrupt, "{\"server\":").unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(&corrupt, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    for (path, cure) in [
+        (missing, "does not exist; create it, or give another path"),
+        (corrupt, "is corrupt; delete it, and log in again"),
+    ] {
+        let path = path.to_str().unwrap();
+        let (status, _, errors) = Running::listen(&["--tokens", path], &sandbox).await.end().await;
+        assert_eq!(status.code(), Some(1), "{errors}");
+        assert!(errors.contains(&format!("the token file {path}")) && errors.contains(cure), "{errors}");
+    }
+    assert!(sandbox.requests_to(Operation::Token).is_empty(), "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_named_at_once_with_its_port_and_what_to_check() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = free.local_addr().unwrap();
+    drop(free);
+    for name in ["quickstart", "listen", "message_bot"] {
+        let mut command = command(name, &[], None).await;
+        for variable in VARIABLES {
+            command.env(variable, "x");
+        }
+        command.env("RC_SERVER_URL", format!("http://{at}")).env_remove("RC_PUBNUB_ORIGIN");
+        let running = Running::spawn(command);
+        let mut errors = BufReader::new(running.stderr).lines();
+        let line = timeout(PATIENCE, errors.next_line()).await.expect("a line in time").unwrap().unwrap();
+        let named = format!("no connection to {at}");
+        assert!(line.contains(&named), "{name}: {line}");
+        assert!(line.contains("check the server's URL, the network"), "{name}: {line}");
+    }
 }
 
 #[tokio::test]

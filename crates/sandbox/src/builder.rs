@@ -133,7 +133,8 @@ impl SandboxBuilder {
         }
         let open = |port| {
             Port::open(port).map_err(|error| {
-                Error::new(ErrorKind::Network, "the sandbox cannot listen on loopback").with_source(error)
+                let message = format!("the sandbox cannot listen on 127.0.0.1:{port}");
+                Error::new(ErrorKind::Network, message).with_source(error)
             })
         };
         let (api, api_listener) = open(self.port)?;

@@ -129,6 +129,11 @@ impl Driver {
         };
         let (error, disposition) = self.report.failures.call(Instant::now(), error, call);
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
+        let is_first = call.phase == machine::Phase::Starting && self.machine.failed_attempts() == 0;
+        if is_first && error.kind() == ErrorKind::Network && error.sent_nothing() {
+            // Probably a wrong address: a start has no status yet, and its first pauses are too short to be reported.
+            tracing::warn!(?error, "the start failed and is tried again");
+        }
         if self.machine.expects(op) && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
             return self.record_error(error);
         }

@@ -20,7 +20,7 @@ use crate::decode::decode;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::http::envelope::{error_from, wait_asked_for};
 use crate::http::loopback::is_loopback;
-use crate::http::{ByteStream, HttpBody, HttpError, HttpErrorKind, HttpRequest, Purpose};
+use crate::http::{ByteStream, HttpBody, HttpError, HttpErrorKind, HttpRequest, Purpose, UNREACHABLE, authority};
 use crate::secret::Secret;
 use crate::system::System;
 
@@ -108,7 +108,7 @@ impl HttpDialer {
             Error::new(ErrorKind::Internal, "the key is not a valid header value").with_source(error)
         })?;
         headers.insert(SEC_WEBSOCKET_KEY, sent);
-        let failed = |error| failed(error, to.url.host_str().unwrap_or_default());
+        let failed = |error| failed(error, &authority(&to.url));
         let (status, headers, body) = system.http().send(request).await.map_err(failed)?.into_parts();
         if status.as_u16() != 101 {
             return Err(refused(status.as_u16(), headers, body, to).await);
@@ -182,7 +182,8 @@ fn failed(error: HttpError, host: &str) -> Error {
         HttpErrorKind::Timeout => (ErrorKind::Timeout, format!("the gateway {host} could not be reached in time")),
         _ => (ErrorKind::Network, format!("no connection to the gateway {host}")),
     };
-    Error::new(kind, message).with_ambiguous(error.sent()).with_source(error)
+    let help = (!error.sent()).then_some(UNREACHABLE);
+    Error::new(kind, message).with_help(help).with_ambiguous(error.sent()).with_source(error)
 }
 
 #[cfg(test)]

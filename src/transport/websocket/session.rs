@@ -23,6 +23,7 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::http::RateBudget;
 use crate::http::dials::SocketSeat;
 use crate::ids::SubscriptionId;
+use crate::kind::is_of_transport;
 use crate::secret::Secret;
 use crate::system::System;
 use crate::waiting::{self, WaitCause};
@@ -425,6 +426,7 @@ fn poisoned() -> Error {
 /// No token: the service's answer decides what to do, but says nothing about the subscription.
 fn no_token(error: Error) -> Error {
     match (error.kind(), error.disposition()) {
+        (ErrorKind::Permission, _) if error.permission().is_some_and(|named| !is_of_transport(named)) => error,
         (ErrorKind::Permission, _) => Error::new(
             ErrorKind::Permission,
             "RingCentral refused a token for its WebSocket gateway. The app needs the permission \

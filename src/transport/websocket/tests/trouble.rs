@@ -87,6 +87,12 @@ async fn w02_a_missing_permission_is_fatal_and_the_error_names_it() {
     assert!(error.to_string().contains("WebSocketsSubscription"), "{error}");
     assert_eq!((error.permission(), service.https.tokens().len()), (Some("WebSocketsSubscription"), 1));
 
+    // Another permission that the service names is the one that the error names.
+    let service = Service::new();
+    service.https.refuse_token(forbidden().with_permission(Some("ReadAccounts".into())));
+    let text = service.start().await.unwrap().unwrap_err().to_string();
+    assert!(text.contains("permission ReadAccounts") && !text.contains("WebSocketsSubscription"), "{text}");
+
     // A single refusal does not end a subscription that was connected; lasting refusals do not either.
     let mut service = Service::new();
     let (mut subscription, peer) = service.live("s1").await;
