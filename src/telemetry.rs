@@ -22,13 +22,18 @@
 //! | `call` | `ringcentral_events::call` | debug | one request to the REST API or the login, its answer; each repetition is a span | `http.request.method`, `url.template` (the path with `*` for ids), `server.address`, `http.response.status_code`, `error.type` (the kind of error, or a status from 400 on), `network.protocol.name` (`http` or `websocket`) |
 //! | `delivery` | `ringcentral_events::delivery` | debug | the stream yields it, the next one is asked for: the time that your program spends with it | `messaging.system`, `messaging.operation.name` (`process`), `messaging.message.id` (the event's `uuid`), `ringcentral.delivery` (`event`, `gap`, `resumed`, …), `ringcentral.event.kind`, `ringcentral.origin` |
 //!
-//! A subscription's span is open for as long as the subscription, and an exporter sends it at its
+//! | `poll` | `ringcentral_events::poll` | debug | one poll for events, its answer, over PubNub or of an agent session | `messaging.system` (`ringcentral`, `cxone`), `messaging.operation.name` (`receive`), `messaging.batch.message_count` (once it is answered), `ringcentral.source` (`pubnub`, `agent`), `error.type` (the kind of the error) |
+//! | `agent_session` | `ringcentral_events::agent` | info | the first poll of a stream of an agent session, the end of its task | `messaging.system` (`cxone`), `messaging.operation.name` (`subscribe`), `error.type` |
+//! | `action` | `ringcentral_events::digital` | debug | a request of the Digital platform is read, its answer; a crawl is the actions `implementation.info`, `threads.list`, `messages.list`, … | `messaging.system` (`ringcentral`), `messaging.operation.name` (`process`), `ringcentral.digital.action` (once its signature is verified), `messaging.batch.message_count` (contents of a list), `http.response.status_code`, `error.type` (the status, from 400 on) |
+//!
+//! The calls of an agent session, of its logins and of `digital::SendApi` are `call`s too. A
+//! subscription's span is open for as long as the subscription, and an exporter sends it at its
 //! end. To export the others only, filter by target.
 //!
 //! # Metrics
 //!
 //! Install a recorder before the first subscription starts: handles are made at its start.
-//! Labels have few values, all of them fixed words: no id, no address.
+//! Labels have few values: fixed words and the names of rate groups, no id and no address.
 //!
 //! | Metric | Kind | Labels | What it counts |
 //! | --- | --- | --- | --- |
@@ -47,6 +52,13 @@
 //! | `ringcentral_queue_bytes` | gauge | | bytes of received events that wait for the reader; at most 256 KiB more wait decoded |
 //! | `ringcentral_rate_limit_remaining` | gauge | `group` | requests left in the present window, of the user that was answered last |
 //! | `ringcentral_rate_limit` | gauge | `group` | the limit of that window |
+//! | `ringcentral_polls_total` | counter | `source` (`pubnub`, `agent`), `outcome` (`ok`, or the kind of the error) | polls that were answered, or failed |
+//! | `ringcentral_polled_events_total` | counter | `source` | events in the answers to polls, before any is recognized as a repetition |
+//! | `ringcentral_agent_sessions` | gauge | `phase` | agent sessions whose events are polled, in each phase |
+//! | `ringcentral_agent_events_total` | counter | `origin` (`live`, `snapshot`) | events of agent sessions that the stream yielded. Their gaps, ends of gaps and undecodable answers are counted above |
+//! | `ringcentral_digital_actions_total` | counter | `action` (`messages_list`, …; `custom` for operations of your own, `none` for a request that names none, or is not signed), `outcome` (`ok`, `refused`, `failed`: by the first digit of the status) | requests of the Digital platform that were answered |
+//! | `ringcentral_digital_action_seconds` | histogram | `action` | from the request's complete arrival to its answer |
+//! | `ringcentral_digital_listed_total` | counter | `collection` | contents in the answers to lists |
 
 mod meters;
 
@@ -59,9 +71,13 @@ use crate::error::Error;
 use crate::ids::SubscriptionId;
 use crate::kind::TransportKind;
 
+#[cfg(feature = "agent")]
+pub(crate) use meters::{AgentLifecycle, agent_event, gap_closed, gap_opened, undecodable};
 pub(crate) use meters::{Lifecycle, Yields, rate_budget};
 
 const SYSTEM: &str = "ringcentral";
+#[cfg(any(feature = "pubnub", feature = "agent", feature = "digital"))]
+const COUNT: &str = "messaging.batch.message_count";
 const SUBSCRIPTION: &str = "messaging.destination.subscription.name";
 
 /// The span of a subscription.
@@ -124,6 +140,102 @@ pub(crate) fn call(protocol: &str, method: &Method, template: impl FnOnce() -> S
         http.response.status_code = Empty,
         "error.type" = Empty,
     )
+}
+
+/// What is polled for events.
+#[cfg(any(feature = "pubnub", feature = "agent"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Polled {
+    #[cfg(feature = "pubnub")]
+    PubNub,
+    #[cfg(feature = "agent")]
+    Agent,
+}
+
+#[cfg(any(feature = "pubnub", feature = "agent"))]
+impl Polled {
+    /// The system, and the word for the source.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            #[cfg(feature = "pubnub")]
+            Self::PubNub => (SYSTEM, "pubnub"),
+            #[cfg(feature = "agent")]
+            Self::Agent => (CXONE, "agent"),
+        }
+    }
+
+    /// The span of one poll.
+    pub(crate) fn span(self) -> Span {
+        let (system, source) = self.words();
+        debug_span!(
+            target: "ringcentral_events::poll",
+            "poll",
+            otel.kind = "consumer",
+            messaging.system = system,
+            messaging.operation.name = "receive",
+            messaging.batch.message_count = Empty,
+            ringcentral.source = source,
+            "error.type" = Empty,
+        )
+    }
+
+    /// A poll was answered with so many events.
+    pub(crate) fn answered(self, span: &Span, events: usize) {
+        span.record(COUNT, events);
+        meters::polled(self.words().1, "ok", events);
+    }
+
+    /// A poll failed.
+    pub(crate) fn failed(self, span: &Span, error: &Error) {
+        failed(span, error);
+        meters::polled(self.words().1, error.kind().as_str(), 0);
+    }
+}
+
+#[cfg(feature = "agent")]
+const CXONE: &str = "cxone";
+
+/// The span of the polls of an agent session.
+#[cfg(feature = "agent")]
+pub(crate) fn agent_session() -> Span {
+    info_span!(
+        target: "ringcentral_events::agent",
+        "agent_session",
+        messaging.system = CXONE,
+        messaging.operation.name = "subscribe",
+        "error.type" = Empty,
+    )
+}
+
+/// The span of an action of the Digital platform.
+#[cfg(feature = "digital")]
+pub(crate) fn action() -> Span {
+    debug_span!(
+        target: "ringcentral_events::digital",
+        "action",
+        otel.kind = "consumer",
+        messaging.system = SYSTEM,
+        messaging.operation.name = "process",
+        messaging.batch.message_count = Empty,
+        ringcentral.digital.action = Empty,
+        http.response.status_code = Empty,
+        "error.type" = Empty,
+    )
+}
+
+/// An action is answered. `name`: the full one; `word`: the one for labels.
+#[cfg(feature = "digital")]
+pub(crate) fn acted(span: &Span, name: Option<&str>, word: &'static str, status: u16, took: std::time::Duration) {
+    span.record("ringcentral.digital.action", name);
+    answered(span, status);
+    meters::acted(word, status, took);
+}
+
+/// The answer to the present action lists so many contents.
+#[cfg(feature = "digital")]
+pub(crate) fn listed(collection: &'static str, contents: usize) {
+    Span::current().record(COUNT, contents);
+    meters::listed(collection, contents);
 }
 
 /// A request was answered.

@@ -109,6 +109,7 @@ impl Api {
     async fn send(&self, token: &AccessToken, call: Call<'_>) -> Result<Answer> {
         let mut url = self.base()?;
         let mut path = format!("{}/services/{}/agent-sessions", url.path().trim_end_matches('/'), self.version);
+        let template = template(&path, call.path);
         for part in call.path {
             path.push('/');
             path.push_str(&segment(part)?);
@@ -124,7 +125,7 @@ impl Api {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             request = request.with_body(body.to_string());
         }
-        self.http.exchange(request, Instant::now() + call.within).await
+        self.http.traced(request, Instant::now() + call.within, || template).await
     }
 
     /// The URL of sessions; the token provider may move it with each token.
@@ -212,6 +213,12 @@ impl Calls for Api {
     }
 }
 
+/// A call's path without the session's id, which is a secret: the first part, unless that is an operation.
+fn template(sessions: &str, parts: &[&str]) -> String {
+    let parts = parts.iter().enumerate().map(|(at, part)| if at == 0 && *part != "join" { "*" } else { part });
+    std::iter::once(sessions).chain(parts).collect::<Vec<_>>().join("/")
+}
+
 /// `…/inContactAPI`, from an origin alone, from a URL that ends with it in any casing, or from the base of its calls,
 /// whose version is returned beside it.
 pub(crate) fn api_base(base: &Url) -> Result<(Url, Option<Box<str>>)> {
@@ -296,6 +303,18 @@ mod tests {
             };
             let done = carried_out("end the session", answer, &[]);
             assert_eq!(done.is_ok(), is_done, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_span_shows_no_id_of_a_session() {
+        for (parts, want) in [
+            (&[][..], "/a"),
+            (&["join"], "/a/join"),
+            (&["secret"], "/a/*"),
+            (&["secret", "get-next-event"], "/a/*/get-next-event"),
+        ] {
+            assert_eq!(template("/a", parts), want);
         }
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tracing::{Instrument as _, Span};
+
 use super::answer::{self, Batch, Unread, session_exists};
 use super::delivery::{AgentDelivery, EndReason, SessionEnded};
 use super::desk::Roster;
@@ -18,6 +20,7 @@ use crate::batches::Sender;
 use crate::delivery::{Gap, Resumed, Undecodable};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::status::Phase;
+use crate::telemetry::{self, AgentLifecycle, Polled};
 
 /// A queued batch's overhead in bytes.
 const BATCH_OVERHEAD: usize = 256;
@@ -38,10 +41,12 @@ pub(crate) struct Driver {
     proven: Proven,
     last_error: Option<Error>,
     ended: Option<SessionEnded>,
+    meter: AgentLifecycle,
 }
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, start: &StreamStart, out: Sender<QueuedBatch>) -> Self {
+        let meter = AgentLifecycle::new(shared.status.borrow().phase);
         Self {
             machine: Machine::new(shared.settings.rules, start.origin, start.doubt),
             cursor: start.cursor.clone(),
@@ -54,6 +59,7 @@ impl Driver {
             proven: start.proven.clone(),
             last_error: None,
             ended: None,
+            meter,
             shared,
         }
     }
@@ -90,6 +96,16 @@ impl Driver {
             Ok(token) => token,
             Err(error) => return self.on_transient_error(error),
         };
+        let span = Polled::Agent.span();
+        let events = self.poll_with(token, ask, within).instrument(span.clone()).await;
+        match &self.last_error {
+            Some(error) => Polled::Agent.failed(&span, error),
+            None => Polled::Agent.answered(&span, events),
+        }
+    }
+
+    /// Polls, and takes in the answer; how many events it had. `last_error` is the poll's from then on.
+    async fn poll_with(&mut self, token: AccessToken, ask: Duration, within: Duration) -> usize {
         let started = now();
         self.proven.asked(self.shared.settings.moment());
         // Until its answer is read, since this task may be dropped meanwhile.
@@ -102,7 +118,8 @@ impl Driver {
                 let report = self.report_to_machine(answer::no_answer(&error), elapsed);
                 tracing::debug!(%error, "poll failed");
                 self.last_error = Some(error);
-                return self.deliver(&report, Vec::new(), None, None, 0);
+                self.deliver(&report, Vec::new(), None, None, 0);
+                return 0;
             }
         };
         let means = answer::classify(&answer);
@@ -135,19 +152,26 @@ impl Driver {
                 start.proven = self.proven.clone();
             }
         }
+        0
     }
 
-    fn batch(&mut self, answer: &crate::http::Answer, elapsed: Duration) {
+    /// How many events the answer has.
+    fn batch(&mut self, answer: &crate::http::Answer, elapsed: Duration) -> usize {
         let batch = match Batch::read(&answer.body) {
             Ok(batch) => batch,
-            Err(Unread::Garbled(reason)) => return self.undecodable(answer, reason, elapsed),
+            Err(Unread::Garbled(reason)) => {
+                self.undecodable(answer, reason, elapsed);
+                return 0;
+            }
             Err(Unread::TooMany) => {
                 let report = self.report_to_machine(Answer::TooLarge, elapsed);
                 let error = Error::new(ErrorKind::Protocol, "the batch exceeds the limit of events");
                 self.last_error = Some(error.with_status(answer.status.as_u16()));
-                return self.deliver(&report, Vec::new(), None, None, 0);
+                self.deliver(&report, Vec::new(), None, None, 0);
+                return 0;
             }
         };
+        let count = batch.events.len();
         let at = self.shared.settings.system.now();
         self.batches += 1;
         let number = self.batches;
@@ -191,6 +215,7 @@ impl Driver {
         self.good(answer, Made::Batch { newest });
         self.cursor = batch.next.map_or_else(|| self.cursor.clone(), AgentCursor::new);
         self.send(markers, items, None, Some(self.cursor.clone()), answer.body.len() + weight);
+        count
     }
 
     fn undecodable(&mut self, answer: &crate::http::Answer, reason: String, elapsed: Duration) {
@@ -368,7 +393,7 @@ impl Driver {
         self.out.send(QueuedBatch { items, after, proven: self.proven.clone() }, bytes + BATCH_OVERHEAD);
     }
 
-    fn tell_status(&self) {
+    fn tell_status(&mut self) {
         let (phase, failed_attempts) = (self.machine.phase(), self.machine.failures());
         self.shared.status.send_if_modified(|status| {
             let is_new = status.phase != phase || status.failed_attempts != failed_attempts;
@@ -380,6 +405,7 @@ impl Driver {
             }
             is_new
         });
+        self.meter.changed(phase);
     }
 
     /// Sends the last item, and the final status.
@@ -402,6 +428,10 @@ impl Driver {
         };
         tracing::info!(?outcome, "the agent session's stream ends");
         let error = last.as_ref().err().cloned().map(Arc::new);
+        if let Some(error) = &error {
+            telemetry::failed(&Span::current(), error);
+        }
+        self.meter.changed(Phase::Closed);
         self.shared.status.send_modify(|status| {
             status.phase = Phase::Closed;
             status.ended = ended;

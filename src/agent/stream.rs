@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use tokio::task::AbortHandle;
+use tracing::Instrument as _;
 
 use super::delivery::AgentDelivery;
 use super::driver::Driver;
@@ -19,6 +20,7 @@ use super::shared::{AgentCursor, AgentStatus, Shared};
 use crate::batches::{self, Batches, Counted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::{Phase, StatusWatch};
+use crate::telemetry;
 
 /// The stream of a session's events.
 ///
@@ -55,7 +57,7 @@ impl AgentEvents {
             start.discarded = false;
             (driver, start.cursor.clone(), start.proven.clone())
         };
-        let task = runtime.spawn(driver.run()).abort_handle();
+        let task = runtime.spawn(driver.run().instrument(telemetry::agent_session())).abort_handle();
         Ok(Self { shared, batches, task, open: None, read, read_proven, over: false })
     }
 
@@ -88,6 +90,7 @@ impl AgentEvents {
         let item = queued.items.pop_front();
         if let Some(Ok(delivery)) = &item {
             self.shared.stream_start().roster.note(delivery);
+            count(delivery);
         }
         if queued.items.is_empty() {
             if let Some(after) = queued.after.take() {
@@ -97,6 +100,17 @@ impl AgentEvents {
             self.open = None;
         }
         item
+    }
+}
+
+/// Counts what the stream yields.
+fn count(delivery: &AgentDelivery) {
+    match delivery {
+        AgentDelivery::Notification(it) => telemetry::agent_event(it.origin().as_str()),
+        AgentDelivery::Gap(gap) => telemetry::gap_opened(gap),
+        AgentDelivery::Resumed(resumed) => telemetry::gap_closed(resumed),
+        AgentDelivery::Undecodable(_) => telemetry::undecodable(),
+        AgentDelivery::ContactsGone(_) | AgentDelivery::SessionEnded(_) => {}
     }
 }
 

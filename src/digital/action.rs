@@ -251,6 +251,44 @@ impl Action {
 }
 
 impl Action {
+    /// A word for labels: fixed, since the name of a custom operation is yours.
+    pub(super) fn word(&self) -> &'static str {
+        use CollectionName::{Messages, PrivateMessages, Threads};
+        let words = |collection: CollectionName, [messages, private, threads]: [&'static str; 3]| match collection {
+            Messages => messages,
+            PrivateMessages => private,
+            Threads => threads,
+        };
+        match self {
+            Self::ImplementationInfo => "implementation_info",
+            Self::QueuingUpdate(_) => "messaging_queuing_update",
+            Self::TypingStart(_) => "typing_start",
+            Self::TypingStop(_) => "typing_stop",
+            Self::CreateMessage(_) => "messages_create",
+            Self::CreatePrivateMessage(_) => "private_messages_create",
+            Self::CreateThread(_) => "threads_create",
+            Self::List { collection, .. } => {
+                words(*collection, ["messages_list", "private_messages_list", "threads_list"])
+            }
+            Self::Show { collection, .. } => {
+                words(*collection, ["messages_show", "private_messages_show", "threads_show"])
+            }
+            Self::Delete { collection, .. } => {
+                words(*collection, ["messages_delete", "private_messages_delete", "threads_delete"])
+            }
+            Self::Destroy { collection, .. } => {
+                words(*collection, ["messages_destroy", "private_messages_destroy", "threads_destroy"])
+            }
+            Self::Publish { collection, .. } => {
+                words(*collection, ["messages_publish", "private_messages_publish", "threads_publish"])
+            }
+            Self::Unpublish { collection, .. } => {
+                words(*collection, ["messages_unpublish", "private_messages_unpublish", "threads_unpublish"])
+            }
+            Self::Custom(_) => "custom",
+        }
+    }
+
     /// Whether it changes something, so that it must not be aborted halfway.
     pub(super) fn writes(&self) -> bool {
         !matches!(self, Self::ImplementationInfo | Self::List { .. } | Self::Show { .. })

@@ -10,7 +10,8 @@ use http::{Method, Request, Response, StatusCode};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use super::action::{Action, ActionRequest, unknown_action};
 use super::failure::Failure;
@@ -20,6 +21,7 @@ use super::value::Date;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::system::System;
+use crate::telemetry;
 
 const BODY_LIMIT: usize = 1 << 20;
 const BODY_LIMIT_CAP: usize = 64 << 20;
@@ -88,6 +90,16 @@ impl SourceEndpoint {
     ///
     /// Cancel safe: an action that writes runs to its end.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let (span, started) = (telemetry::action(), Instant::now());
+        let mut action = None;
+        let answer = self.handled(request, &mut action).instrument(span.clone()).await;
+        let (name, word) = action.as_ref().map_or((None, "none"), |(name, word)| (Some(name.as_str()), *word));
+        telemetry::acted(&span, name, word, answer.status().as_u16(), started.elapsed());
+        answer
+    }
+
+    /// `named` becomes the action's name, and the word for it, once these are known.
+    async fn handled(&self, request: Request<Bytes>, named: &mut Option<(String, &'static str)>) -> Response<Bytes> {
         let (head, body) = request.into_parts();
         if body.len() > self.0.body_limit {
             return self.refuse(&too_large());
@@ -101,7 +113,7 @@ impl SourceEndpoint {
             Err(failure) => return self.refuse(&failure),
         };
         drop(body);
-        let name = action.name();
+        let name = &named.insert((action.name(), action.word())).0;
         match self.0.run(source, action).await {
             Ok(body) => {
                 tracing::debug!(action = name, bytes = body.len(), "answered");
@@ -228,11 +240,12 @@ impl Inner {
             return Err(Failure::unavailable("too many actions are under way"));
         };
         let writes = action.writes();
-        let task = runtime.spawn(async move {
+        let run = async move {
             let outcome = source.run(action).await;
             drop(place);
             outcome
-        });
+        };
+        let task = runtime.spawn(run.in_current_span());
         let mut task = Task { handle: task, keep: writes };
         match timeout(self.deadline, &mut task.handle).await {
             Ok(Ok(outcome)) => outcome,

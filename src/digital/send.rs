@@ -27,6 +27,8 @@ use crate::secret::Secret;
 use crate::system::System;
 
 const DEADLINE: Duration = Duration::from_secs(30);
+/// The path for spans: the real one ends with the id of the source, and comes from a setting that is secret.
+const TEMPLATE: &str = "/realtime/sdk/*";
 const DEADLINE_CAP: Duration = Duration::from_secs(600);
 /// The documented limit of a request, in bytes.
 const REQUEST_LIMIT: usize = 20_971_520;
@@ -260,7 +262,7 @@ impl SendApi {
     async fn attempt(&self, body: &Bytes, deadline: Instant) -> Result<()> {
         let signature = self.0.signer.sign(body);
         let request = self.request(body, &signature)?;
-        let Answer { status, headers, body } = self.0.http.exchange(request, deadline).await?;
+        let Answer { status, headers, body } = self.0.http.traced(request, deadline, || TEMPLATE.to_owned()).await?;
         outcome(status, &headers, &body, &[self.0.token.expose(), &signature])
     }
 

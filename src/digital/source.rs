@@ -16,6 +16,7 @@ use super::feed::{Feed, page};
 use super::idempotency::{IdempotencyStore, MemoryIdempotencyStore, Once};
 use super::options::{self, Operations, SourceOption};
 use crate::error::{Error, Result};
+use crate::telemetry;
 
 /// Default maximum number of contents in a list.
 const PAGE: usize = 100;
@@ -133,7 +134,9 @@ impl SourceBuilder {
             let feed = Arc::clone(&feed);
             async move {
                 let Action::List { since_id, .. } = action else { return Err(misrouted()) };
-                json(&page(&*feed, since_id.as_deref(), limit).await?)
+                let page = page(&*feed, since_id.as_deref(), limit).await?;
+                telemetry::listed(C::NAME.as_str(), page.len());
+                json(&page)
             }
         })
     }

@@ -10,6 +10,7 @@ mod sandbox;
 mod secrets;
 mod session;
 mod shift;
+mod telemetry;
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 #[path = "../support"]
@@ -19,5 +20,9 @@ mod support {
     pub(crate) mod center;
     pub(crate) mod common;
     pub(crate) mod process;
+    #[cfg(feature = "metrics")]
+    #[path = "../../examples/support/recorder.rs"]
+    pub(crate) mod recorder;
     pub(crate) mod scripted;
+    pub(crate) mod spans;
 }

@@ -10,9 +10,16 @@ mod send;
 mod server;
 mod signature;
 mod source;
+mod telemetry;
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 #[path = "../support"]
 mod support {
+    pub(crate) mod common;
     pub(crate) mod digital;
+    pub(crate) mod process;
+    #[cfg(feature = "metrics")]
+    #[path = "../../examples/support/recorder.rs"]
+    pub(crate) mod recorder;
+    pub(crate) mod spans;
 }

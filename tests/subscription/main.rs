@@ -61,5 +61,6 @@ mod support {
     #[cfg(feature = "metrics")]
     #[path = "../../examples/support/recorder.rs"]
     pub(crate) mod recorder;
+    pub(crate) mod spans;
     pub(crate) mod subscribing;
 }

@@ -112,3 +112,38 @@ async fn the_documented_metrics_are_recorded_and_their_labels_are_fixed_words() 
     }
     inspection.assert_hidden([("metrics", &text), ("metrics", &text)]);
 }
+
+#[cfg(feature = "pubnub")]
+#[tokio::test]
+async fn the_polls_of_pubnub_are_counted_by_their_outcome() {
+    use ringcentral_sandbox::{Fault, Operation};
+
+    if ran_alone(module_path!(), "the_polls_of_pubnub_are_counted_by_their_outcome").await {
+        return;
+    }
+    let recorder = Recorder::default();
+    metrics::set_global_recorder(recorder.clone()).unwrap();
+    let sandbox = quick().start().await.unwrap();
+    let client = Client::builder(oauth(&sandbox)).build().unwrap();
+    let mut subscription = start(subscribe(&client, pubnub(&sandbox).build().unwrap())).await;
+    publish(&sandbox, [1]);
+    assert!(matches!(next(&mut subscription).await, Delivery::Notification(_)));
+    // The poll that is open is answered, and the one after it fails.
+    sandbox.faults().inject(Operation::Poll, Fault::status(503));
+    publish(&sandbox, [2]);
+    publish(&sandbox, [3]);
+    for _ in 0..2 {
+        assert!(matches!(next(&mut subscription).await, Delivery::Notification(_)));
+    }
+    let text = recorder.text();
+    assert!(value(&text, r#"ringcentral_polls_total{source="pubnub",outcome="ok"}"#) >= 2.0, "{text}");
+    assert_eq!(value(&text, r#"ringcentral_polled_events_total{source="pubnub"}"#), 3.0, "{text}");
+    let failed = r#"ringcentral_polls_total{source="pubnub",outcome="service"} 1"#;
+    soon(async {
+        while !recorder.text().lines().any(|line| line == failed) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    soon(subscription.close()).await;
+}

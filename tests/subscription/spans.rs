@@ -3,90 +3,15 @@
 //!
 //! In a separate process, since the collector is global to the process.
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
-
 use ringcentral_events::rest::{Client, Method};
 use ringcentral_events::transport::{Transport, WebSocket};
 use ringcentral_events::{Delivery, Phase};
 use ringcentral_sandbox::{Fault, Operation, Sandbox};
-use tokio::sync::Notify;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
-use tracing_subscriber::registry::LookupSpan;
 
 use crate::support::inspection::Inspection;
 use crate::support::process::ran_alone;
+use crate::support::spans::{Collector, Seen};
 use crate::support::subscribing::*;
-
-#[derive(Clone, Debug, Default)]
-struct Seen {
-    id: u64,
-    name: &'static str,
-    target: String,
-    level: String,
-    parent: Option<u64>,
-    fields: BTreeMap<String, String>,
-    is_closed: bool,
-}
-
-impl Visit for Seen {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.fields.insert(field.name().to_owned(), value.to_owned());
-    }
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.fields.insert(field.name().to_owned(), format!("{value:?}"));
-    }
-}
-
-impl Seen {
-    fn field(&self, name: &str) -> Option<&str> {
-        self.fields.get(name).map(String::as_str)
-    }
-}
-
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Seen>>>, Arc<Notify>);
-
-impl Collector {
-    /// The crate's own spans of this name; other crates open some too.
-    fn named(&self, name: &str) -> Vec<Seen> {
-        let all = self.0.lock().unwrap();
-        let ours = all.iter().filter(|span| span.target.starts_with("ringcentral_events::"));
-        ours.filter(|span| span.name == name).cloned().collect()
-    }
-
-    fn change(&self, id: &Id, change: impl FnOnce(&mut Seen)) {
-        let mut all = self.0.lock().unwrap();
-        // Ids are used again.
-        change(all.iter_mut().rev().find(|span| span.id == id.into_u64()).unwrap());
-    }
-}
-
-impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
-    fn on_new_span(&self, span: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
-        let meta = span.metadata();
-        let mut seen = Seen {
-            id: id.into_u64(),
-            name: meta.name(),
-            target: meta.target().to_owned(),
-            level: meta.level().to_string(),
-            parent: ctx.span(id).unwrap().parent().map(|parent| parent.id().into_u64()),
-            ..Seen::default()
-        };
-        span.record(&mut seen);
-        self.0.lock().unwrap().push(seen);
-    }
-    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
-        self.change(id, |span| values.record(span));
-    }
-    fn on_close(&self, id: Id, _: Context<'_, S>) {
-        self.change(&id, |span| span.is_closed = true);
-        self.1.notify_one();
-    }
-}
 
 async fn lives_and_ends(sandbox: &Sandbox, transport: impl Transport, seen: &Collector) {
     let kind = transport.kind().as_str();
@@ -151,6 +76,23 @@ async fn lives_and_ends(sandbox: &Sandbox, transport: impl Transport, seen: &Col
     .await;
 }
 
+/// The polls so far, all of them over PubNub.
+fn polls(seen: &Collector) {
+    let polls = seen.named("poll");
+    for poll in &polls {
+        assert_eq!((&*poll.target, &*poll.level), ("ringcentral_events::poll", "DEBUG"));
+        for (name, want) in [
+            ("messaging.system", "ringcentral"),
+            ("messaging.operation.name", "receive"),
+            ("ringcentral.source", "pubnub"),
+        ] {
+            assert_eq!(poll.field(name), Some(want), "{name}");
+        }
+    }
+    let with = |count| polls.iter().any(|poll| poll.field("messaging.batch.message_count") == Some(count));
+    assert!(with("0") && with("1"), "{polls:?}");
+}
+
 /// A request that is repeated once.
 async fn calls(sandbox: &Sandbox, seen: &Collector) {
     let client = Client::builder(oauth(sandbox)).build().unwrap();
@@ -183,14 +125,14 @@ async fn the_documented_spans_are_opened_and_show_no_secret() {
     if ran_alone(module_path!(), "the_documented_spans_are_opened_and_show_no_secret").await {
         return;
     }
-    let seen = Collector::default();
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(seen.clone())).unwrap();
+    let seen = Collector::global();
     let mut inspection = Inspection::default();
     for over_pubnub in [true, false] {
         let sandbox = quick().start().await.unwrap();
         calls(&sandbox, &seen).await;
         if over_pubnub {
             lives_and_ends(&sandbox, pubnub(&sandbox).build().unwrap(), &seen).await;
+            polls(&seen);
         } else {
             lives_and_ends(&sandbox, WebSocket::builder().build().unwrap(), &seen).await;
             let over_socket = |it: &Seen| {

@@ -17,6 +17,7 @@ use super::super::event::value::{Fields, text};
 use crate::auth::AccessToken;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::Lenient as _;
+use crate::http::groups::template;
 use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects, USER_AGENT};
 use crate::secret::{self, Secret};
 use crate::system::System;
@@ -84,7 +85,7 @@ impl Exchange {
     async fn exchange(&self, request: &HttpRequest) -> Result<Answer> {
         let deadline = Instant::now() + WITHIN;
         if !self.http1_only.load(Ordering::Relaxed) {
-            match self.http.exchange(request.clone(), deadline).await {
+            match self.http.traced(request.clone(), deadline, || template(request.url().path())).await {
                 Err(error) if is_broken_http2(&error) => {
                     tracing::info!("the token service breaks HTTP/2 streams: using HTTP/1.1");
                     self.http1_only.store(true, Ordering::Relaxed);
@@ -92,7 +93,9 @@ impl Exchange {
                 outcome => return outcome,
             }
         }
-        self.http.exchange(request.clone().with_http1_only(true), deadline).await
+        let request = request.clone().with_http1_only(true);
+        let path = request.url().path().to_owned();
+        self.http.traced(request, deadline, || template(&path)).await
     }
 
     pub(super) async fn send(

@@ -3,7 +3,7 @@
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use crate::clock::Clock;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Gap, Resumed};
 use crate::error::Error;
 use crate::event::Origin;
 use crate::kind::TransportKind;
@@ -24,6 +24,13 @@ const POLLING: &str = "ringcentral_polling";
 const QUEUE_BYTES: &str = "ringcentral_queue_bytes";
 const RATE_REMAINING: &str = "ringcentral_rate_limit_remaining";
 const RATE_LIMIT: &str = "ringcentral_rate_limit";
+const POLLS: &str = "ringcentral_polls_total";
+const POLLED_EVENTS: &str = "ringcentral_polled_events_total";
+const AGENT_SESSIONS: &str = "ringcentral_agent_sessions";
+const AGENT_EVENTS: &str = "ringcentral_agent_events_total";
+const DIGITAL_ACTIONS: &str = "ringcentral_digital_actions_total";
+const DIGITAL_SECONDS: &str = "ringcentral_digital_action_seconds";
+const DIGITAL_LISTED: &str = "ringcentral_digital_listed_total";
 
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
@@ -42,6 +49,13 @@ fn describe() {
     describe_gauge!(QUEUE_BYTES, Unit::Bytes, "Received events that wait to be read");
     describe_gauge!(RATE_REMAINING, Unit::Count, "Requests left in the present window of a rate group");
     describe_gauge!(RATE_LIMIT, Unit::Count, "The limit of the window of a rate group");
+    describe_counter!(POLLS, Unit::Count, "Polls that were answered, or failed");
+    describe_counter!(POLLED_EVENTS, Unit::Count, "Events in the answers to polls");
+    describe_gauge!(AGENT_SESSIONS, Unit::Count, "Agent sessions in each phase");
+    describe_counter!(AGENT_EVENTS, Unit::Count, "Events of agent sessions that the stream yielded");
+    describe_counter!(DIGITAL_ACTIONS, Unit::Count, "Requests of the Digital platform");
+    describe_histogram!(DIGITAL_SECONDS, Unit::Seconds, "From a request of the Digital platform to its answer");
+    describe_counter!(DIGITAL_LISTED, Unit::Count, "Contents in the answers to lists");
 }
 
 /// One subscription's share of the gauges, which add up all subscriptions.
@@ -167,18 +181,89 @@ impl Yields {
                     lag.record(self.clock.wall().duration_since(emitted).unwrap_or_default().as_secs_f64());
                 }
             }
-            Delivery::Gap(gap) => {
-                let (cause, certainty) = (gap.cause.as_str(), gap.certainty.as_str());
-                counter!(GAPS_OPENED, "cause" => cause, "certainty" => certainty).increment(1);
-            }
-            Delivery::Resumed(resumed) => {
-                let complete = if resumed.complete { "true" } else { "false" };
-                counter!(GAPS_CLOSED, "complete" => complete).increment(1);
-            }
-            Delivery::Undecodable(_) => counter!(UNDECODABLE).increment(1),
+            Delivery::Gap(gap) => gap_opened(gap),
+            Delivery::Resumed(resumed) => gap_closed(resumed),
+            Delivery::Undecodable(_) => undecodable(),
             Delivery::FiltersDisabled(_) => {}
         }
     }
+}
+
+/// A stream yielded a gap.
+pub(crate) fn gap_opened(gap: &Gap) {
+    let (cause, certainty) = (gap.cause.as_str(), gap.certainty.as_str());
+    counter!(GAPS_OPENED, "cause" => cause, "certainty" => certainty).increment(1);
+}
+
+/// A stream yielded the end of all gaps before.
+pub(crate) fn gap_closed(resumed: &Resumed) {
+    let complete = if resumed.complete { "true" } else { "false" };
+    counter!(GAPS_CLOSED, "complete" => complete).increment(1);
+}
+
+/// A stream yielded what could not be decoded.
+pub(crate) fn undecodable() {
+    counter!(UNDECODABLE).increment(1);
+}
+
+/// A poll was answered, or failed.
+#[cfg(any(feature = "pubnub", feature = "agent"))]
+pub(crate) fn polled(source: &'static str, outcome: &'static str, events: usize) {
+    counter!(POLLS, "source" => source, "outcome" => outcome).increment(1);
+    counter!(POLLED_EVENTS, "source" => source).increment(events as u64);
+}
+
+/// The stream of an agent session yielded an event.
+#[cfg(feature = "agent")]
+pub(crate) fn agent_event(origin: &'static str) {
+    counter!(AGENT_EVENTS, "origin" => origin).increment(1);
+}
+
+/// One agent session's share of the gauge.
+#[cfg(feature = "agent")]
+#[derive(Debug)]
+pub(crate) struct AgentLifecycle(Phase);
+
+#[cfg(feature = "agent")]
+impl AgentLifecycle {
+    pub(crate) fn new(phase: Phase) -> Self {
+        describe();
+        gauge!(AGENT_SESSIONS, "phase" => phase.as_str()).increment(1.0);
+        Self(phase)
+    }
+
+    pub(crate) fn changed(&mut self, phase: Phase) {
+        if phase != self.0 {
+            gauge!(AGENT_SESSIONS, "phase" => self.0.as_str()).decrement(1.0);
+            gauge!(AGENT_SESSIONS, "phase" => phase.as_str()).increment(1.0);
+            self.0 = phase;
+        }
+    }
+}
+
+#[cfg(feature = "agent")]
+impl Drop for AgentLifecycle {
+    fn drop(&mut self) {
+        gauge!(AGENT_SESSIONS, "phase" => self.0.as_str()).decrement(1.0);
+    }
+}
+
+/// An action of the Digital platform was answered.
+#[cfg(feature = "digital")]
+pub(crate) fn acted(action: &'static str, status: u16, took: std::time::Duration) {
+    let outcome = match status {
+        ..400 => "ok",
+        400..500 => "refused",
+        500.. => "failed",
+    };
+    counter!(DIGITAL_ACTIONS, "action" => action, "outcome" => outcome).increment(1);
+    histogram!(DIGITAL_SECONDS, "action" => action).record(took.as_secs_f64());
+}
+
+/// A list of a Digital source was answered.
+#[cfg(feature = "digital")]
+pub(crate) fn listed(collection: &'static str, contents: usize) {
+    counter!(DIGITAL_LISTED, "collection" => collection).increment(contents as u64);
 }
 
 /// The remaining calls of a rate group's window and its limit, if both are known.
@@ -215,6 +300,13 @@ mod tests {
             QUEUE_BYTES,
             RATE_REMAINING,
             RATE_LIMIT,
+            POLLS,
+            POLLED_EVENTS,
+            AGENT_SESSIONS,
+            AGENT_EVENTS,
+            DIGITAL_ACTIONS,
+            DIGITAL_SECONDS,
+            DIGITAL_LISTED,
         ];
         assert_eq!(documented, recorded);
     }

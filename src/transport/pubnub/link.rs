@@ -9,7 +9,7 @@ use ::pubnub::core::{PubNubError, Transport as _, TransportResponse};
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt as _, pending};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
-use tracing::{debug, trace};
+use tracing::{Instrument as _, Span, debug, trace};
 
 use super::answer::{self, Answer, Damaged, Message, Read};
 use super::burst::Burst;
@@ -19,6 +19,7 @@ use super::request::Endpoint;
 use crate::control::Cursor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::doubled;
+use crate::telemetry::Polled;
 use crate::transport::{Coverage, Frame, Link, LinkBatch, LinkEvent, PossibleLoss};
 
 /// A first poll without an answer by then is held by the service, or lost.
@@ -56,6 +57,7 @@ struct Poll {
     awake_at: Instant,
     /// When part of its answer arrived first, so that it is not held.
     begun: Arc<OnceLock<Instant>>,
+    span: Span,
     /// `None`: the service still holds it.
     answer: BoxFuture<'static, Result<Option<TransportResponse>, PubNubError>>,
 }
@@ -216,6 +218,7 @@ impl PubNubLink {
         sent_at: Instant,
         awake_at: Instant,
         begun: Option<Instant>,
+        span: &Span,
     ) -> Result<Taken> {
         let held = sent_at.elapsed();
         // A large answer over a slow path takes long, though it waited for nothing.
@@ -229,12 +232,18 @@ impl PubNubLink {
         };
         let read = read.inspect_err(|error| {
             debug!(kind = ?error.kind(), status = error.status(), "poll failed");
+            Polled::PubNub.failed(span, error);
             self.burst.fault();
         })?;
         let Answer { frames, cursor, is_null } = match read {
             Read::Whole(answer) => answer,
-            Read::Damaged(damaged) => return Ok(self.take_damaged(damaged, sent_at)),
+            Read::Damaged(damaged) => {
+                let error = Error::new(ErrorKind::Protocol, "part of PubNub's answer cannot be read");
+                Polled::PubNub.failed(span, &error);
+                return Ok(self.take_damaged(damaged, sent_at));
+            }
         };
+        Polled::PubNub.answered(span, frames.len());
         // Behind another position a null instead of a list may hide messages. A server that writes it for an empty list
         // does so again.
         if is_null && cursor != self.cursor && !std::mem::replace(&mut self.null_before, true) {
@@ -407,11 +416,12 @@ impl Link for PubNubLink {
                 let now = Instant::now();
                 *held_by = hold.map(|hold| now + hold);
                 let begun = Arc::new(OnceLock::new());
+                let span = Polled::PubNub.span();
                 let answer = {
                     let begun = begun.clone();
-                    async move { http.poll(request, held, &begun).await }.boxed()
+                    async move { http.poll(request, held, &begun).await }.instrument(span.clone()).boxed()
                 };
-                Poll { sent_at: now, awake_at: now, begun, answer }
+                Poll { sent_at: now, awake_at: now, begun, span, answer }
             });
             // Then no message is waiting; this needs the service's answer beside the poll.
             let held_by =
@@ -420,21 +430,26 @@ impl Link for PubNubLink {
                 biased;
                 answer = &mut poll.answer => {
                     let (sent_at, awake_at, begun) = (poll.sent_at, poll.awake_at, poll.begun.get().copied());
+                    let span = poll.span.clone();
                     self.poll = None;
                     self.probe = Probe::Done;
                     self.held_by = None;
                     self.is_first = false;
                     let taken = match answer {
                         // Neither the poll nor the time request was answered.
-                        Ok(None) if self.unproven => return Err(self.unanswered()),
+                        Ok(None) if self.unproven => {
+                            let error = self.unanswered();
+                            Polled::PubNub.failed(&span, &error);
+                            return Err(error);
+                        }
                         Ok(None) => {
                             self.probe = Probe::Unarmed;
                             self.asked_again = true;
                             self.ahead = Some((Instant::now(), self.present()));
                             continue;
                         }
-                        Ok(Some(response)) => self.take(Ok(response), sent_at, awake_at, begun)?,
-                        Err(error) => self.take(Err(error), sent_at, awake_at, begun)?,
+                        Ok(Some(response)) => self.take(Ok(response), sent_at, awake_at, begun, &span)?,
+                        Err(error) => self.take(Err(error), sent_at, awake_at, begun, &span)?,
                     };
                     (self.asked_again, self.unproven) = (false, false);
                     match taken {
