@@ -47,6 +47,8 @@ impl AgentCursor {
 }
 
 /// The status of a session.
+///
+/// `Serialize` and `Deserialize` have its [stored form](crate::Delivery#stored-form).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AgentStatus {

@@ -32,7 +32,9 @@ pub use unrecovered::{Changes, OpenReason, Unrecovered};
 /// | `undecodable` | `reason`, `bytes`, `received_ns`, `raw` |
 /// | `filters_disabled` | `filters`: `filter`, `reason` and `message` of each |
 /// | `status` | `phase`, `healthy`, `transport`, `expires_at`, `waiting`, `last_error` and others |
-/// | `agent_event`, `contacts_gone`, `session_ended` | deliveries of agent sessions (feature `agent`) |
+/// | `agent_event` | an event of an agent session (feature `agent`): `kind`, `contact_id`, `origin`, `batch`, `batch_index`, `received_ns`, `raw` |
+/// | `contacts_gone`, `session_ended` | other deliveries of agent sessions |
+/// | `agent_status` | `phase`, `healthy`, `failed_attempts`, `ended`, `error`, `last_error` |
 ///
 /// - `raw` is a JSON string with the whole text as the service sent it: order and duplicates of keys, white space,
 ///   numbers and escapes are those of the service, through any format and through `serde_json::Value`. A notification

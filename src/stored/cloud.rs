@@ -15,29 +15,34 @@ const SUBSCRIPTION: &str = "/restapi/v1.0/subscription";
 const KEY_TAG: u8 = 9;
 
 #[derive(Serialize)]
-struct CloudEvent<'a> {
-    specversion: &'static str,
-    id: String,
-    source: String,
-    r#type: String,
+pub(crate) struct CloudEvent<'a> {
+    pub(crate) specversion: &'static str,
+    pub(crate) id: String,
+    pub(crate) source: String,
+    pub(crate) r#type: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
+    pub(crate) subject: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    time: Option<Moment>,
-    datacontenttype: &'static str,
+    pub(crate) time: Option<Moment>,
+    pub(crate) datacontenttype: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    origin: Option<&'static str>,
+    pub(crate) origin: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    uuid: Option<&'a str>,
+    pub(crate) uuid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    subscriptionid: Option<&'a str>,
+    pub(crate) subscriptionid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ownerid: Option<&'a str>,
-    data: &'a RawValue,
+    pub(crate) ownerid: Option<&'a str>,
+    pub(crate) data: &'a RawValue,
+}
+
+/// The id of a delivery: a hash of its stored form.
+pub(crate) fn key(stored: &RawValue) -> String {
+    DedupKey::over(KEY_TAG, &[stored.get()]).to_string()
 }
 
 /// A value of an attribute: CloudEvents allow no control characters in one, and no empty one.
-fn attribute<T: AsRef<str>>(text: T) -> Option<T> {
+pub(crate) fn attribute<T: AsRef<str>>(text: T) -> Option<T> {
     let is_plain = !text.as_ref().is_empty() && !text.as_ref().contains(char::is_control);
     is_plain.then_some(text)
 }
@@ -116,7 +121,7 @@ impl Delivery {
         let data = to_raw_value(self)?;
         serde_json::to_string(&CloudEvent {
             specversion: "1.0",
-            id: DedupKey::over(KEY_TAG, &[data.get()]).to_string(),
+            id: key(&data),
             source: SUBSCRIPTION.to_owned(),
             r#type: format!("com.ringcentral.{name}"),
             subject: None,

@@ -8,7 +8,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::form::{Moment, Nanos, VERSION, check, check_version, required, shown, through};
+use super::form::{Moment, Nanos, VERSION, check, check_version, known_version, required, shown, through};
 use crate::delivery::{
     Certainty, Changes, Delivery, DisabledFilter, Gap, GapCause, OpenReason, Recreated, Resumed, Undecodable,
     Unrecovered,
@@ -22,6 +22,7 @@ use crate::timestamp::Timestamp;
 #[serde(default)]
 pub(crate) struct Item {
     pub(crate) r#type: String,
+    #[serde(deserialize_with = "known_version")]
     pub(crate) v: u64,
     pub(crate) origin: Option<String>,
     pub(crate) received_ns: Option<Nanos>,
@@ -378,11 +379,17 @@ impl TryFrom<Item> for Resumed {
 
     fn try_from(item: Item) -> Result<Self, String> {
         check(&item.r#type, item.v, "resumed")?;
-        let ids = item.old_id.zip(item.new_id);
+        let recreated = match (item.old_id, item.new_id) {
+            (None, None) => None,
+            (old, new) => {
+                let (old, new) = (required(old, "old_id")?.into(), required(new, "new_id")?.into());
+                Some(Recreated { old, new })
+            }
+        };
         Ok(Self {
             complete: required(item.complete, "complete")?,
             at: required(item.at, "at")?.0,
-            recreated: ids.map(|(old, new)| Recreated { old: old.into(), new: new.into() }),
+            recreated,
             unrecovered: item.open,
         })
     }

@@ -26,6 +26,13 @@ pub(crate) fn check_version(v: u64) -> Result<(), String> {
     }
 }
 
+/// Reads the field `v`. It is written before all that its version decides: a later form is refused by its version, and
+/// not for a field that this version misreads.
+pub(crate) fn known_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let v = u64::deserialize(deserializer)?;
+    check_version(v).map(|()| v).map_err(serde::de::Error::custom)
+}
+
 /// The beginning of a text that may be long.
 pub(crate) fn shown(text: &str) -> &str {
     text.char_indices().nth(64).map_or(text, |(end, _)| text.get(..end).unwrap_or(text))

@@ -9,9 +9,13 @@ mod form;
 mod status;
 
 #[cfg(feature = "agent")]
+pub(crate) use cloud::{CloudEvent, attribute, key};
+#[cfg(feature = "agent")]
 pub(crate) use delivery::{Item, json};
 #[cfg(feature = "agent")]
-pub(crate) use form::{Nanos, VERSION, check, check_version, required, shown, through};
+pub(crate) use form::{Moment, Nanos, VERSION, check, check_version, known_version, required, shown, through};
+#[cfg(feature = "agent")]
+pub(crate) use status::{ErrorForm, chain};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::form::{Moment, VERSION, check, through};
+use super::form::{Moment, VERSION, check, known_version, through};
 use crate::error::{Disposition, Error, ErrorKind};
 use crate::ids::SubscriptionId;
 use crate::kind::TransportKind;
@@ -33,9 +33,19 @@ impl TryFrom<WaitForm> for Wait {
     }
 }
 
+/// How many causes of a stored error are kept apart. Each holds the next, and so does the end of each.
+const CAUSES: usize = 32;
+
+/// An error and its causes, as one text.
+pub(crate) fn chain(error: &Error) -> String {
+    let source = std::error::Error::source(error);
+    let causes = std::iter::successors(source, |it| it.source()).map(ToString::to_string);
+    std::iter::once(error.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
+}
+
 /// An error without what only this process can use: its causes are texts.
 #[derive(Serialize, Deserialize)]
-struct ErrorForm {
+pub(crate) struct ErrorForm {
     kind: ErrorKind,
     /// Its own text, without its causes.
     message: String,
@@ -52,7 +62,7 @@ struct ErrorForm {
 }
 
 impl ErrorForm {
-    fn of(error: &Error) -> Self {
+    pub(crate) fn of(error: &Error) -> Self {
         let source = std::error::Error::source(error);
         Self {
             kind: error.kind(),
@@ -68,7 +78,7 @@ impl ErrorForm {
         }
     }
 
-    fn into_error(self) -> Error {
+    pub(crate) fn into_error(mut self) -> Error {
         let mut error = Error::new(self.kind, self.message)
             .with_code(self.code)
             .with_parameter(self.parameter)
@@ -80,6 +90,10 @@ impl ErrorForm {
         }
         if let Some(after) = self.retry_after_ms {
             error = error.with_disposition(Disposition::Retry { after: Some(Duration::from_millis(after)) });
+        }
+        if self.causes.len() > CAUSES {
+            let rest = self.causes.split_off(CAUSES - 1);
+            self.causes.push(rest.join(": "));
         }
         let cause = self.causes.into_iter().rev().fold(None, |source, text| Some(Box::new(Cause { text, source })));
         match cause {
@@ -132,11 +146,6 @@ struct StatusForm<'a> {
 impl<'a> StatusForm<'a> {
     fn of(status: &'a Status) -> Self {
         let last_error = status.last_error.as_deref();
-        let chain = |error: &Error| {
-            let source = std::error::Error::source(error);
-            let causes = std::iter::successors(source, |it| it.source()).map(ToString::to_string);
-            std::iter::once(error.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
-        };
         Self {
             r#type: "status",
             v: VERSION,
@@ -162,7 +171,7 @@ impl<'a> StatusForm<'a> {
 struct StatusRead {
     #[serde(default)]
     r#type: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known_version")]
     v: u64,
     phase: Phase,
     #[serde(default)]

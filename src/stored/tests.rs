@@ -383,6 +383,57 @@ fn a_status_is_restored_with_its_error_and_the_causes_of_that() {
     }
 }
 
+#[test]
+fn an_odd_stored_form_is_an_error_that_names_what_is_odd() {
+    let gap = |fields: &str| format!(r#"{{"type":"gap","v":1,"cause":"overflow","certainty":"certain"{fields}}}"#);
+    for (text, named) in [
+        // Of a later version, with fields that this one would misread.
+        (r#"{"type":"gap","v":2,"cause":{"word":"overflow"},"since":7}"#.to_owned(), "version 2 of the stored form"),
+        (r#"{"type":"status","v":2,"phase":7}"#.to_owned(), "version 2 of the stored form"),
+        (r#"{"type":"gap","v":18446744073709551615}"#.to_owned(), "version 18446744073709551615"),
+        (r#"{"type":"gap","v":18446744073709551616}"#.to_owned(), "expected u64"),
+        (r#"{"type":"gap","v":"1"}"#.to_owned(), "expected u64"),
+        (r#"{"type":"gap","v":null}"#.to_owned(), "expected u64"),
+        (r#"{"type":"gap","cause":"overflow","certainty":"certain"}"#.to_owned(), "no version"),
+        (r#"{"v":1,"cause":"overflow","certainty":"certain"}"#.to_owned(), "type"),
+        (gap("").trim_end_matches('}').to_owned(), "EOF"),
+        (gap(r#","filters":["/a"#), "EOF"),
+        (gap(r#","v":1"#), "duplicate field `v`"),
+        (gap(r#","cause":"overflow""#), "duplicate field `cause`"),
+        (gap(r#","lost":1,"lost":1"#), "duplicate field `lost`"),
+        (gap(r#","lost":18446744073709551616"#), "expected u64"),
+        (gap(r#","lost":1e400"#), "number out of range"),
+        (gap(r#","lost":-1"#), "expected u64"),
+        (gap(r#","filters":["\ud800x"]"#), "hex escape"),
+        (gap(r#","since":"soon""#), "is no time"),
+        (gap(r#","since":1e400"#), ""),
+        (r#"{"type":"resumed","v":1,"complete":true,"at":"2026-01-02T03:04:05Z","old_id":"a"}"#.to_owned(), "`new_id`"),
+        (r#"{"type":"resumed","v":1,"complete":true,"at":"2026-01-02T03:04:05Z","new_id":"b"}"#.to_owned(), "`old_id`"),
+    ] {
+        let kind = if text.contains("\"status\"") { "status" } else { "delivery" };
+        let error = match kind {
+            "status" => serde_json::from_str::<Status>(&text).unwrap_err(),
+            _ => serde_json::from_str::<Delivery>(&text).unwrap_err(),
+        };
+        assert!(error.to_string().contains(named), "{text}: {error}");
+    }
+    // What readers add may be as deep as it likes.
+    let deep = format!(r#","more":{}{}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let Delivery::Gap(read) = serde_json::from_str(&gap(&deep)).unwrap() else { panic!("it is a gap") };
+    assert_eq!(read, serde_json::from_str(&gap("")).unwrap());
+}
+
+#[test]
+fn an_error_with_any_number_of_causes_is_restored_and_dropped() {
+    let causes: Vec<String> = (0..100_000).map(|n| n.to_string()).collect();
+    let mut status = serde_json::to_value(Status::starting(TransportKind::Poll)).unwrap();
+    status["last_error"] = json!({"kind": "network", "message": "outer", "causes": causes});
+    let status: Status = serde_json::from_value(status).unwrap();
+    let written = serde_json::to_value(&status).unwrap();
+    assert_eq!(written["error"], format!("outer: {}", causes.join(": ")));
+    assert!(written["last_error"]["causes"].as_array().unwrap().len() <= 32);
+}
+
 fn time() -> impl Strategy<Value = SystemTime> {
     (-62_167_219_200_i64..253_402_300_800, 0_u32..1_000_000_000).prop_map(|(seconds, nanos)| {
         let size = Duration::from_secs(seconds.unsigned_abs());
