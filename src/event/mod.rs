@@ -94,7 +94,7 @@ pub use sms::{
 pub use team::{
     CardAuthor, CardField, CardFieldStyle, CardFootnote, Chat, ChatEventType, ChatStatus, ChatType, EventColor,
     Mention, MentionType, Post, PostAttachment, PostAttachmentType, PostEventType, PostType, Recurrence, RecurrenceEnd,
-    RecurrenceSchedule, TeamWebhook, WebhookEventType, WebhookStatus,
+    RecurrenceSchedule, TeamWebhook, WebhookEventType, WebhookStatus, WebhookUri,
 };
 pub use telephony::{
     CallOrigin, CallPush, ConferenceRole, MobilePickup, Park, Party, PartyAddress, PartyMessage, PartyOwner,

@@ -487,6 +487,7 @@ impl Notification {
             Event::FaxMessage(it) | Event::VoicemailMessage(it) => ("message", it.id.as_ref()?.as_str()),
             Event::TeamMessagingPost(it) => ("chat", it.group_id.as_ref()?.as_str()),
             Event::TeamMessagingChat(it) => ("chat", it.id.as_ref()?.as_str()),
+            Event::TeamMessagingWebhook(it) => ("webhook", it.id.as_ref()?.as_str()),
             _ => match self.sequence()?.resource {
                 Resource::Presence(id) => ("presence", id),
                 Resource::PresenceLines(id) => ("lines", id),

@@ -1,7 +1,12 @@
 //! Bodies of team messaging.
 
+use serde::{Serialize, Serializer};
+
 use super::id::{AttachmentId, ChatId, PersonId, PostId, WebhookId};
+use super::lenient::Lenient;
 use super::macros::{body, open_enum};
+use crate::json::Json;
+use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 
 open_enum! {
@@ -308,11 +313,36 @@ body! {
         /// When it last changed.
         pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
         /// Its address. Whoever knows it can post.
-        pub uri: Option<String> = "uri",
+        pub uri: Option<WebhookUri> = "uri",
         /// Whether it accepts posts.
         pub status: Option<WebhookStatus> = "status",
         /// The kind of change.
         pub event_type: Option<WebhookEventType> = "eventType",
+    }
+}
+
+/// The address of an incoming webhook. Whoever knows it can post to its chats, so `Debug` does not show it; `Serialize`
+/// writes it, like all other data of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WebhookUri(Secret);
+
+impl WebhookUri {
+    /// The address itself. Do not log it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl Lenient for WebhookUri {
+    fn read(raw: Json<'_>) -> Option<Self> {
+        String::read(raw).map(|uri| Self(Secret::new(uri)))
+    }
+}
+
+impl Serialize for WebhookUri {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.expose())
     }
 }
 
@@ -336,5 +366,30 @@ impl Post {
     #[must_use]
     pub fn is_added(&self) -> bool {
         self.event_type == Some(PostEventType::PostAdded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use serde_json::value::RawValue;
+
+    use crate::event::{Event, Notification, Origin};
+
+    #[test]
+    fn the_address_of_an_incoming_webhook_is_read_and_not_shown() {
+        let text = include_str!("../../tests/fixtures/events/TeamMessagingWebhook--documented.json");
+        let raw = RawValue::from_string(text.trim().to_owned()).unwrap();
+        let item = Notification::parse(raw, Origin::Push, SystemTime::UNIX_EPOCH).unwrap();
+        let Event::TeamMessagingWebhook(webhook) = item.event() else { panic!("{item:?}") };
+        let uri = webhook.uri.as_ref().unwrap();
+        assert_eq!(uri.expose(), "https://hooks.example.com/webhook/v2/0b7c8a54");
+        for shown in [format!("{:?}", item.event()), format!("{:#?}", item.event()), format!("{item:?}")] {
+            assert!(!shown.contains("webhook/v2"), "{shown}");
+        }
+        assert_eq!(serde_json::to_value(webhook).unwrap()["uri"], uri.expose());
+        let id = webhook.id.as_ref().unwrap();
+        assert_eq!(item.resource(), Some(format!("webhook/{id}")));
     }
 }
