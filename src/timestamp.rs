@@ -179,8 +179,10 @@ impl<'de> Deserialize<'de> for Timestamp {
 
 /// `YYYY-MM-DDTHH:MM:SS[.f{1,}][Z|±HH[[:]MM]]`; digits past the ninth are cut.
 fn parse(text: &str) -> Option<OffsetDateTime> {
-    let (date, rest) = text.trim().split_once(['T', 't', ' '])?;
-    let mut parts = date.splitn(3, '-');
+    let text = text.as_bytes().trim_ascii();
+    let (date, rest) = split_at(text, |byte| matches!(byte, b'T' | b't' | b' '))?;
+    let rest = rest.get(1..)?;
+    let mut parts = date.splitn(3, |byte| *byte == b'-');
     let year = parts.next().filter(|y| y.len() == 4)?;
     let date = Date::from_calendar_date(
         i32::from(number(year)?),
@@ -188,28 +190,37 @@ fn parse(text: &str) -> Option<OffsetDateTime> {
         u8::try_from(number(parts.next()?)?).ok()?,
     )
     .ok()?;
-    let cut = rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len());
-    let (clock, zone) = rest.split_at(cut);
-    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
-    let mut parts = clock.splitn(3, ':');
+    let (clock, zone) = split_at(rest, |byte| matches!(byte, b'Z' | b'z' | b'+' | b'-')).unwrap_or((rest, b""));
+    let (clock, fraction) =
+        split_at(clock, |byte| byte == b'.').map_or((clock, &b"0"[..]), |(clock, it)| (clock, &it[1..]));
+    let mut parts = clock.splitn(3, |byte| *byte == b':');
     let mut field = || u8::try_from(number(parts.next()?)?).ok();
     let (hour, minute, second) = (field()?, field()?, field()?);
     let leap = second == 60;
     let time = Time::from_hms_nano(hour, minute, if leap { 59 } else { second }, nanos(fraction)?).ok()?;
-    let at = PrimitiveDateTime::new(date, time).assume_offset(offset(zone)?);
+    let offset = offset(zone)?;
+    let at = PrimitiveDateTime::new(date, time).assume_offset(offset);
+    if offset.is_utc() && !leap {
+        return Some(at);
+    }
     // The system's scale has no leap seconds: one is the first second of the next minute.
     let at = if leap { at.checked_add(time::Duration::SECOND)? } else { at };
     // An instant that has no year of four digits in UTC would panic in the user's conversion to UTC.
     at.checked_to_offset(UtcOffset::UTC).filter(|utc| (0..=9999).contains(&utc.year())).map(|_| at)
 }
 
-fn offset(zone: &str) -> Option<UtcOffset> {
-    let sign = match zone.as_bytes().first() {
+/// The bytes before the first that `is_cut`, and those from it on.
+fn split_at(text: &[u8], is_cut: impl Fn(u8) -> bool) -> Option<(&[u8], &[u8])> {
+    text.split_at_checked(text.iter().position(|byte| is_cut(*byte))?)
+}
+
+fn offset(zone: &[u8]) -> Option<UtcOffset> {
+    let sign = match zone.first() {
         None | Some(b'Z' | b'z') => return (zone.len() <= 1).then_some(UtcOffset::UTC),
         Some(b'+') => 1,
         Some(_) => -1,
     };
-    let digits: String = zone.get(1..)?.chars().filter(|c| *c != ':').collect();
+    let digits: Vec<u8> = zone.get(1..)?.iter().copied().filter(|byte| *byte != b':').collect();
     let (hours, minutes) = match digits.len() {
         2 => (number(&digits)?, 0),
         4 => (number(digits.get(..2)?)?, number(digits.get(2..)?)?),
@@ -219,17 +230,18 @@ fn offset(zone: &str) -> Option<UtcOffset> {
     UtcOffset::from_whole_seconds(sign * seconds).ok()
 }
 
-fn number(digits: &str) -> Option<u16> {
-    let plain = !digits.is_empty() && digits.len() <= 4 && digits.bytes().all(|b| b.is_ascii_digit());
-    plain.then(|| digits.parse().ok()).flatten()
+/// Up to four digits.
+fn number(digits: &[u8]) -> Option<u16> {
+    let plain = !digits.is_empty() && digits.len() <= 4 && digits.iter().all(u8::is_ascii_digit);
+    plain.then(|| digits.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0')))
 }
 
-fn nanos(fraction: &str) -> Option<u32> {
-    if fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+fn nanos(fraction: &[u8]) -> Option<u32> {
+    if fraction.is_empty() || !fraction.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let nine: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    nine.parse().ok()
+    let nine = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(9);
+    Some(nine.fold(0, |number, digit| number * 10 + u32::from(digit - b'0')))
 }
 
 #[cfg(test)]
