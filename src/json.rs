@@ -16,65 +16,78 @@ use crate::salvage::Cutter;
 
 /// A value of a valid JSON text.
 #[derive(Clone, Copy)]
-pub struct Json<'a>(&'a str);
+pub struct Json<'a> {
+    text: &'a str,
+    /// It is a string without escapes; `false` also if that is not known.
+    is_plain: bool,
+}
 
 /// The length only: a body is the account's data.
 impl fmt::Debug for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Json({} bytes)", self.0.len())
+        write!(f, "Json({} bytes)", self.text.len())
     }
 }
 
 impl<'a> From<&'a RawValue> for Json<'a> {
     fn from(raw: &'a RawValue) -> Self {
-        Self(raw.get())
+        Self::of(raw.get())
     }
 }
 
 impl<'a> From<&'a Box<RawValue>> for Json<'a> {
     fn from(raw: &'a Box<RawValue>) -> Self {
-        Self(raw.get())
+        Self::of(raw.get())
     }
 }
 
 impl<'a> Json<'a> {
+    const fn of(text: &'a str) -> Self {
+        Self { text, is_plain: false }
+    }
+
+    fn next(cutter: &mut Cutter<'a>) -> Self {
+        let (text, is_plain) = cutter.next_value();
+        Self { text, is_plain }
+    }
+
     /// Its text, without white space around it.
     #[must_use]
     pub const fn get(self) -> &'a str {
-        self.0
+        self.text
     }
 
     /// The value as a type that owns it; `None` only if it is a part of a text that was not valid.
     pub(crate) fn to_raw(self) -> Option<Box<RawValue>> {
-        RawValue::from_string(self.0.to_owned()).ok()
+        RawValue::from_string(self.text.to_owned()).ok()
     }
 
     /// Where this stands in `whole`, of which it is a part.
     pub(crate) fn place_in(self, whole: &RawValue) -> Range<usize> {
-        let start = (self.0.as_ptr() as usize).saturating_sub(whole.get().as_ptr() as usize);
-        start..start + self.0.len()
+        let start = (self.text.as_ptr() as usize).saturating_sub(whole.get().as_ptr() as usize);
+        start..start + self.text.len()
     }
 
     /// The part of `whole` at a place that [`place_in`](Self::place_in) named.
     pub(crate) fn at(whole: &'a RawValue, place: &Range<usize>) -> Option<Self> {
-        whole.get().get(place.clone()).map(Self)
+        whole.get().get(place.clone()).map(Self::of)
     }
 
     /// The text of a string; `None` for anything else. Halves of surrogate pairs, which JSON can escape but Rust text
     /// cannot hold, become U+FFFD.
     pub(crate) fn text(self) -> Option<Cow<'a, str>> {
-        let inner = self.0.strip_prefix('"')?;
-        if memchr(b'\\', inner.as_bytes()).is_none() {
+        let inner = self.text.strip_prefix('"')?;
+        if self.is_plain || memchr(b'\\', inner.as_bytes()).is_none() {
             return inner.strip_suffix('"').map(Cow::Borrowed);
         }
-        serde_json::from_str::<Text<'a>>(self.0).ok().map(|text| text.0)
+        serde_json::from_str::<Text<'a>>(self.text).ok().map(|text| text.0)
     }
 
     /// The text of a string, or the digits of a number.
     pub(crate) fn text_or_digits(self) -> Option<Cow<'a, str>> {
-        match self.0.as_bytes().first()? {
+        match self.text.as_bytes().first()? {
             b'"' => self.text(),
-            b'-' | b'0'..=b'9' => Some(Cow::Borrowed(self.0)),
+            b'-' | b'0'..=b'9' => Some(Cow::Borrowed(self.text)),
             _ => None,
         }
     }
@@ -82,21 +95,31 @@ impl<'a> Json<'a> {
     /// Calls `visit` with every name and value of an object, in order, including repeated names. `false` if it is no
     /// object.
     pub(crate) fn fields(self, visit: &mut dyn FnMut(&str, Self)) -> bool {
-        let Some(mut cutter) = Cutter::after(self.0, b'{') else { return false };
+        self.fields_while(&mut |name, value| {
+            visit(name, value);
+            true
+        })
+    }
+
+    /// Likewise, until `visit` returns `false`.
+    pub(crate) fn fields_while(self, visit: &mut dyn FnMut(&str, Self) -> bool) -> bool {
+        let Some(mut cutter) = Cutter::after(self.text, b'{') else { return false };
         while cutter.next_start().is_some_and(|byte| byte != b'}') {
-            let name = cutter.value();
+            let name = Self::next(&mut cutter);
             cutter.skip_colon();
-            let value = cutter.value();
-            visit(&Self(name).text().unwrap_or(Cow::Borrowed(name)), Self(value));
+            let value = Self::next(&mut cutter);
+            if !visit(&name.text().unwrap_or(Cow::Borrowed(name.text)), value) {
+                break;
+            }
         }
         true
     }
 
     /// Calls `visit` with every element of a list. `false` if it is not a list.
     pub(crate) fn elements(self, visit: &mut dyn FnMut(Self)) -> bool {
-        let Some(mut cutter) = Cutter::after(self.0, b'[') else { return false };
+        let Some(mut cutter) = Cutter::after(self.text, b'[') else { return false };
         while cutter.next_start().is_some_and(|byte| byte != b']') {
-            visit(Self(cutter.value()));
+            visit(Self::next(&mut cutter));
         }
         true
     }
@@ -182,9 +205,9 @@ mod tests {
         fn any_text_is_cut_into_parts_without_a_panic(text in r#"[\[\]{}":,\\ a1é]{0,40}"#) {
             let mut parts = 0;
             let count = |parts: &mut usize, json: Json<'_>| *parts += json.get().len();
-            Json(&text).fields(&mut |_, value| count(&mut parts, value));
-            Json(&text).elements(&mut |element| count(&mut parts, element));
-            let _ = Json(&text).text();
+            Json::of(&text).fields(&mut |_, value| count(&mut parts, value));
+            Json::of(&text).elements(&mut |element| count(&mut parts, element));
+            let _ = Json::of(&text).text();
             prop_assert!(parts <= 2 * text.len());
         }
     }
@@ -196,6 +219,17 @@ mod tests {
         assert!(Json::from(raw).fields(&mut |name, value| seen.push((name.to_owned(), value.get().to_owned()))));
         let want = [("a", "1"), ("a", "[2]"), ("\u{fffd}\u{fffd}\u{fffd}", r#""\"""#)];
         assert_eq!(seen, want.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_visit_ends_when_it_has_what_it_wants() {
+        let raw: &RawValue = serde_json::from_str(r#"{"a":1,"b":2,"c":3}"#).unwrap();
+        let mut seen = Vec::new();
+        assert!(Json::from(raw).fields_while(&mut |name, _| {
+            seen.push(name.to_owned());
+            name != "b"
+        }));
+        assert_eq!(seen, ["a", "b"]);
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub(crate) struct Cutter<'a> {
 
 impl<'a> Cutter<'a> {
     pub(crate) fn after(text: &'a str, open: u8) -> Option<Self> {
-        let text = text.trim();
+        let text = text.trim_ascii();
         (text.as_bytes().first() == Some(&open)).then_some(Self { text, at: 1 })
     }
 
@@ -120,10 +120,21 @@ impl<'a> Cutter<'a> {
     /// The value that begins here, up to where its brackets and quotes close. At least
     /// one byte long.
     pub(crate) fn value(&mut self) -> &'a str {
+        self.next_value().0
+    }
+
+    /// Likewise, and whether it is a string without escapes.
+    pub(crate) fn next_value(&mut self) -> (&'a str, bool) {
         let (start, mut depth) = (self.at, 0_usize);
+        if self.byte() == Some(b'"') {
+            let is_plain = self.string();
+            return (self.text[start..self.at].trim_ascii_end(), is_plain);
+        }
         while let Some(byte) = self.byte() {
             match byte {
-                b'"' => self.string(),
+                b'"' => {
+                    self.string();
+                }
                 b'{' | b'[' => {
                     depth += 1;
                     self.at += 1;
@@ -145,23 +156,49 @@ impl<'a> Cutter<'a> {
                 break;
             }
         }
-        self.text[start..self.at].trim_end()
+        (self.text[start..self.at].trim_ascii_end(), false)
     }
 
-    /// Past the string that begins here, or to the end. What JSON forbids in it, raw
-    /// line breaks above all, is part of it.
-    fn string(&mut self) {
+    /// Past the string that begins here, or to the end; whether it was closed and has no escapes. What JSON forbids in
+    /// it, raw line breaks above all, is part of it.
+    fn string(&mut self) -> bool {
         self.at += 1;
-        while let Some(found) = memchr2(b'"', b'\\', &self.text.as_bytes()[self.at..]) {
+        let mut is_plain = true;
+        while let Some(found) = quote_or_escape(&self.text.as_bytes()[self.at..]) {
             self.at += found + 1;
             if self.text.as_bytes()[self.at - 1] == b'"' {
-                return;
+                return is_plain;
             }
+            is_plain = false;
             // Never into the middle of a character: the next byte is skipped only where it is ASCII.
             self.at += usize::from(self.byte().is_some_and(|byte| byte.is_ascii()));
         }
         self.at = self.text.len();
+        false
     }
+}
+
+/// Where the first quote or backslash stands. Most strings are short: their bytes are compared eight at a time here, since
+/// a call of the vectorized search costs more than that.
+fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
+    const STEP: usize = 8;
+    const SHORT: usize = 4 * STEP;
+    const ONES: u64 = u64::MAX / 0xff;
+    /// The high bit of each byte that is zero, and of some behind the first such byte.
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word & (ONES << 7)
+    }
+    let mut at = 0;
+    while at < SHORT {
+        let Some((step, _)) = bytes.get(at..).and_then(<[u8]>::split_first_chunk::<STEP>) else { break };
+        let word = u64::from_le_bytes(*step);
+        let found = zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += STEP;
+    }
+    memchr2(b'"', b'\\', &bytes[at..]).map(|found| at + found)
 }
 
 #[cfg(test)]
@@ -179,6 +216,17 @@ mod tests {
     fn named(text: &str) -> (Vec<String>, bool) {
         let Parts { parts, closed } = fields(text).unwrap();
         (parts.into_iter().map(|(name, value)| format!("{name}={value}")).collect(), closed)
+    }
+
+    proptest! {
+        #[test]
+        fn a_quote_or_a_backslash_is_found_wherever_it_stands(
+            bytes in prop::collection::vec(prop_oneof![8 => any::<u8>(), 1 => Just(b'"'), 1 => Just(b'\\'), 4 => Just(b'a')], 0..80),
+            skip in 0_usize..40,
+        ) {
+            let bytes = &bytes[skip.min(bytes.len())..];
+            prop_assert_eq!(quote_or_escape(bytes), bytes.iter().position(|byte| matches!(byte, b'"' | b'\\')));
+        }
     }
 
     #[test]

@@ -196,10 +196,14 @@ fn event(text: &str, id: Option<String>, body: Option<&str>) -> Event {
     };
     let (mut subscription, mut sent_at) = (None, None);
     if let Ok(body) = &body {
-        Json::from(body).fields(&mut |name, value| match name {
-            "subscriptionId" => subscription = value.text_or_digits(),
-            "timestamp" => sent_at = value.text_or_digits(),
-            _ => {}
+        // They stand before the event's body, which need not be searched.
+        Json::from(body).fields_while(&mut |name, value| {
+            match name {
+                "subscriptionId" => subscription = value.text_or_digits(),
+                "timestamp" => sent_at = value.text_or_digits(),
+                _ => {}
+            }
+            subscription.is_none() || sent_at.is_none()
         });
     }
     let subscription = subscription.map(|id| Box::from(&*id));
