@@ -3,6 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
 
+use foldhash::fast::FixedState;
 use tokio::time::{Duration, Instant};
 
 use crate::event::DedupKey;
@@ -14,7 +15,8 @@ use crate::event::DedupKey;
 /// within the age of the service's buffer, which the window outlives.
 #[derive(Debug)]
 pub(crate) struct Seen<K = DedupKey> {
-    keys: HashSet<K>,
+    /// The keys are hashes already.
+    keys: HashSet<K, FixedState>,
     order: VecDeque<(Instant, K)>,
     capacity: usize,
     keep: Duration,
@@ -22,7 +24,7 @@ pub(crate) struct Seen<K = DedupKey> {
 
 impl<K: Copy + Eq + Hash> Seen<K> {
     pub(crate) fn new(capacity: usize, keep: Duration) -> Self {
-        Self { keys: HashSet::new(), order: VecDeque::new(), capacity: capacity.max(1), keep }
+        Self { keys: HashSet::default(), order: VecDeque::new(), capacity: capacity.max(1), keep }
     }
 
     /// Whether `key` is new; it is not from now on.
@@ -39,6 +41,11 @@ impl<K: Copy + Eq + Hash> Seen<K> {
     pub(crate) fn holds(&mut self, key: K, now: Instant) -> bool {
         self.forget(now, self.capacity.saturating_add(1));
         self.keys.contains(&key)
+    }
+
+    /// Whether nothing is remembered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
     /// Leaves fewer than `below`, all of them young.

@@ -125,6 +125,11 @@ impl Subjects {
         subjects
     }
 
+    /// Whether no source has found anything yet: then a pushed event need not be compared with what was found.
+    pub(crate) fn has_found_nothing(&self) -> bool {
+        self.by_catch_up.is_empty() && self.newest.is_empty() && self.states.is_empty()
+    }
+
     /// Whether a state differs from the last delivered one.
     pub(crate) fn admit_state(&mut self, subject: DedupKey, state: DedupKey) -> bool {
         if self.states.len() >= STATES {

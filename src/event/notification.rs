@@ -30,7 +30,7 @@ use crate::words::words;
 /// Cloning shares the raw text and copies the typed event.
 #[derive(Clone)]
 pub struct Notification {
-    raw: Arc<RawValue>,
+    raw: Arc<Box<RawValue>>,
     /// Where the body stands in the text.
     body: Option<Range<usize>>,
     /// Where `pn_apns` stands, if it contained the notification.
@@ -308,7 +308,7 @@ impl Notification {
             event,
             origin,
             received_at,
-            raw: Arc::from(raw),
+            raw: Arc::new(raw),
         })
     }
 
@@ -416,33 +416,35 @@ impl Notification {
     #[must_use]
     pub fn dedup_key(&self) -> DedupKey {
         match &self.uuid {
-            Some(uuid) => {
-                let uri = Normal::of(&self.event_uri).canonical();
-                DedupKey::over(6, &[uuid, &uri, self.extension(None), &self.content()])
-            }
-            None => DedupKey::over(0, &[self.raw.get()]),
+            Some(_) => self.dedup_key_at(None, &self.canonical_uri()),
+            None => self.dedup_key_at(None, ""),
         }
     }
 
-    /// As [`dedup_key`](Self::dedup_key) for what came at `position` of a transport:
-    /// without a uuid, two notifications of the same text in two places are two.
-    pub(crate) fn dedup_key_at(&self, position: Option<&str>) -> DedupKey {
+    /// The event URI by its meaning.
+    pub(crate) fn canonical_uri(&self) -> String {
+        Normal::of(&self.event_uri).canonical()
+    }
+
+    /// As [`dedup_key`](Self::dedup_key) for what came at `position` of a transport: without a uuid, two notifications of
+    /// the same text in two places are two. `uri` is the [`canonical_uri`](Self::canonical_uri).
+    pub(crate) fn dedup_key_at(&self, position: Option<&str>, uri: &str) -> DedupKey {
         match (&self.uuid, position) {
+            (Some(uuid), _) => DedupKey::over(6, &[uuid, uri, self.extension(None), &self.content()]),
             (None, Some(position)) => DedupKey::over(0, &[self.raw.get(), position]),
-            _ => self.dedup_key(),
+            (None, None) => DedupKey::over(0, &[self.raw.get()]),
         }
     }
 
     /// The URI by its meaning, the extension, and what the event says without its envelope:
     /// the same for one event that two subscriptions deliver.
     pub(crate) fn content_key(&self) -> DedupKey {
-        let uri = Normal::of(&self.event_uri).canonical();
-        DedupKey::over(3, &[&uri, self.extension_by(Spelling::Tilde, None), &self.content()])
+        DedupKey::over(3, &[&self.canonical_uri(), self.extension_by(Spelling::Tilde, None), &self.content()])
     }
 
     /// The filter that it comes by: the URI by its meaning, and the extension.
     pub(crate) fn scope(&self, spelling: Spelling) -> String {
-        format!("{} {}", Normal::of(&self.event_uri).canonical(), self.extension_by(spelling, None))
+        format!("{} {}", self.canonical_uri(), self.extension_by(spelling, None))
     }
 
     /// The content: the body, or for a flat kind the fields outside the envelope.

@@ -1,6 +1,7 @@
 //! From a frame to a delivery: keys, repetitions, and the items that wait for the reader. Pure.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -71,6 +72,7 @@ pub(super) struct Intake {
     events: Seen,
     /// The subjects of delivered events.
     subjects: Subjects,
+    uris: CanonicalUris,
     /// The extension that `~` stands for, once the service has written it out.
     owner: Option<ExtensionId>,
 }
@@ -93,6 +95,7 @@ impl Intake {
             frames: Seen::new(FRAMES, FRAMES_FOR),
             events,
             subjects: resume.map_or_else(Subjects::default, |it| Subjects::restored(&it.pushed, &it.found, now)),
+            uris: CanonicalUris::default(),
             owner: resume.and_then(|token| token.owner.clone()),
         }
     }
@@ -219,7 +222,10 @@ impl Intake {
         let (received_at, position) = (frame.received_at, frame.position.take());
         let position = position.as_deref();
         let (key, delivery) = match read(frame, || keys.and_then(&self.keys)) {
-            Ok(notification) => (notification.dedup_key_at(position), Delivery::Notification(Box::new(notification))),
+            Ok(notification) => {
+                let key = notification.dedup_key_at(position, &self.uris.of(&notification));
+                (key, Delivery::Notification(Box::new(notification)))
+            }
             Err(Unreadable { reason, raw, needs_key }) => {
                 if needs_key {
                     self.undecrypted.add(now, emitted);
@@ -234,6 +240,11 @@ impl Intake {
     /// Whether an event was not delivered before.
     pub(super) fn is_first(&mut self, opened: &Opened, now: Instant) -> bool {
         !self.events.holds(opened.key, now)
+    }
+
+    /// Whether the subjects of a pushed event matter: a source found events before, or may find this one (`can_ask`).
+    pub(super) fn compares_subjects(&self, can_ask: bool) -> bool {
+        can_ask || !self.subjects.has_found_nothing()
     }
 
     /// Other deliveries take the place of this event.
@@ -328,6 +339,29 @@ impl Intake {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let key = self.key_wait.next().filter(|_| self.awaits_key);
         key.into_iter().chain(self.undecrypted.next()).min()
+    }
+}
+
+/// The canonical forms of the newest event URIs: a subscription has few filters and many events.
+#[derive(Debug, Default)]
+struct CanonicalUris(VecDeque<(Box<str>, Box<str>)>);
+
+impl CanonicalUris {
+    /// How many, and the longest: others are worked out each time.
+    const REMEMBERED: usize = 8;
+    const LONGEST: usize = 512;
+
+    fn of(&mut self, notification: &Notification) -> Cow<'_, str> {
+        let uri = notification.event_uri();
+        if uri.len() > Self::LONGEST {
+            return notification.canonical_uri().into();
+        }
+        let at = self.0.iter().position(|(known, _)| **known == *uri).unwrap_or_else(|| {
+            self.0.truncate(Self::REMEMBERED - 1);
+            self.0.push_front((uri.into(), notification.canonical_uri().into()));
+            0
+        });
+        Cow::Borrowed(&self.0[at].1)
     }
 }
 
@@ -473,6 +507,43 @@ mod tests {
         assert!(intake.admit_found(found(4), at(9), now).is_none());
         arrive(&mut intake, frame(event(4), None), 4);
         assert_eq!(deliver(&mut intake, false), "repeated", "it was found");
+    }
+
+    #[test]
+    fn a_remembered_uri_gives_the_same_key_and_few_are_remembered() {
+        let mut uris = CanonicalUris::default();
+        let long = "9".repeat(CanonicalUris::LONGEST);
+        let extensions = ["~", "1", &long].into_iter().map(str::to_owned).chain((2..40).map(|n: u64| n.to_string()));
+        for extension in extensions.collect::<Vec<_>>().iter().cycle().take(120) {
+            let notification = parse(missed_call(7, extension), Origin::Push);
+            assert_eq!(
+                notification.dedup_key_at(None, &uris.of(&notification)),
+                notification.dedup_key(),
+                "{extension}"
+            );
+            assert!(
+                uris.0.len() <= CanonicalUris::REMEMBERED
+                    && uris.0.iter().all(|(uri, _)| uri.len() <= CanonicalUris::LONGEST)
+            );
+        }
+        let notification = parse(missed_call(7, "~"), Origin::Push);
+        for _ in 0..2 {
+            uris.of(&notification);
+            assert_eq!(uris.0.iter().filter(|(uri, _)| **uri == *notification.event_uri()).count(), 1);
+        }
+    }
+
+    /// A subscription without a source that has found nothing spends no time on subjects.
+    #[test]
+    fn subjects_matter_once_a_source_may_find_events_or_has_found_some() {
+        let mut intake = intake();
+        assert!(!intake.compares_subjects(false) && intake.compares_subjects(true));
+        let found = parse(missed_call(1, "~").replace(r#""uuid":"1","#, ""), Origin::CatchUp);
+        assert!(intake.admit_found(found, at(9), Instant::now()).is_some());
+        assert!(intake.compares_subjects(false));
+        let mut intake = self::intake();
+        assert!(intake.admit_state(Some((DedupKey::from_bytes([1; 16]), DedupKey::from_bytes([2; 16])))));
+        assert!(intake.compares_subjects(false));
     }
 
     fn missed_uri() -> &'static str {

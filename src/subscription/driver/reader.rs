@@ -95,6 +95,7 @@ impl Driver {
         };
         let (now, sent) = (Instant::now(), frame.sent_at);
         let opened = self.intake.open(now, frame, &keys, emitted);
+        let can_ask = self.recovery.can_ask();
         let (mut about, mut is_copy) = (None, false);
         match &opened.delivery {
             Delivery::Notification(notification) => {
@@ -110,7 +111,7 @@ impl Driver {
                         self.intake.replaced(&opened, now);
                         return None;
                     }
-                    about = Some(About::of(&event));
+                    about = self.intake.compares_subjects(can_ask).then(|| About::of(&event));
                 }
             }
             Delivery::Undecodable(Undecodable { reason, .. }) => {
@@ -118,7 +119,6 @@ impl Driver {
             }
             _ => {}
         }
-        let can_ask = self.recovery.can_ask();
         let Some(Admitted { delivery, traces, subjects }) = self.intake.admit(opened, about, is_copy, can_ask, now)
         else {
             tracing::trace!(subscription = self.id_for_log(), "a repetition");
