@@ -146,7 +146,8 @@ async fn a_thousand_cycles_of_subscribe_and_drop_leave_nothing() {
     app.go().await;
     let grown = app.wait("ended").await["grown"];
     println!("{MANY} cycles grew memory by {:.1} MiB", mib(grown));
-    assert!(grown <= 6 << 20, "{:.1} MiB", mib(grown));
+    // The allocator's own growth is 2 to 6 MiB; one subscription left behind in each cycle would be 40 MiB.
+    assert!(grown <= 12 << 20, "{:.1} MiB", mib(grown));
     let gauges = sandbox.gauges();
     assert_eq!((gauges.overlapping_polls, sandbox.requests_to(Operation::Token).len()), (0, 0), "one login, long ago");
     assert_eq!(gauges.tokens_issued, 1);
