@@ -127,7 +127,8 @@ pub(super) fn read_session(
     previous: Option<&StoredTokens>,
     asked_at: (Instant, SystemTime),
 ) -> Result<Session> {
-    let unreadable = |what| Error::new(ErrorKind::Protocol, what).with_status(200).with_ambiguous(true);
+    let unreadable =
+        |what| Error::new(ErrorKind::Protocol, what).with_status(200).with_ambiguous(true).with_help(Some(FOREIGN));
     let answer: Wiped = serde_json::from_slice(body).map_err(|_| unreadable("the token answer is not valid JSON"))?;
     let text = |name: &str| match answer.0.get(name) {
         Some(Value::String(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -203,6 +204,10 @@ impl Refusal {
     }
 }
 
+/// What to check about an answer that is not the service's.
+const FOREIGN: &str = "what answered may not be RingCentral: check the server's URL, and whether a proxy or a portal is \
+                       in between";
+
 /// Interprets a response other than 200 to a grant, which is a refresh token if `is_refresh`. Texts of the service that
 /// repeat one of `secrets` are dropped.
 pub(super) fn read_refusal(
@@ -214,13 +219,15 @@ pub(super) fn read_refusal(
 ) -> Refusal {
     let seen = error_from(status, headers, body, secrets);
     let envelope = Envelope::read(body, secrets);
+    // The service gives each refusal a code, and is never elsewhere.
+    let is_foreign = envelope.code.is_none() && !matches!(status, 408 | 429 | 500..=599);
     let recast = |kind, headline, disposition| {
         Error::new(kind, envelope.describe(headline))
             .with_disposition(disposition)
             .with_status(status)
             .with_code(seen.code().map(str::to_owned))
             .with_request_id(seen.request_id().map(str::to_owned))
-            .with_help(seen.help())
+            .with_help(seen.help().or_else(|| is_foreign.then_some(FOREIGN)))
             .with_ambiguous(seen.is_ambiguous())
     };
     let refused = || recast(ErrorKind::Auth, "the service refused the login", Disposition::Fatal);
@@ -328,6 +335,26 @@ mod tests {
 
     fn session(body: &str, previous: Option<&StoredTokens>) -> Result<Session> {
         read_session(body.as_bytes(), OWNER, previous, (Instant::now(), SystemTime::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn an_answer_that_may_not_be_the_services_says_what_to_check() {
+        let refusal =
+            |status, body: &str| read_refusal(false, status, &HeaderMap::new(), body.as_bytes(), &[]).into_error();
+        let coded = r#"{"errors":[{"errorCode":"OAU-140","message":"no"}]}"#;
+        for (error, is_foreign) in [
+            (refusal(404, "no"), true),
+            (refusal(302, ""), true),
+            (refusal(403, "<html>Log in to the network</html>"), true),
+            (refusal(400, coded), false),
+            (refusal(404, coded), false),
+            (refusal(503, "<html>later</html>"), false),
+            (refusal(429, ""), false),
+            (session("<html>Log in to the network</html>", None).unwrap_err(), true),
+            (session("{}", None).unwrap_err(), true),
+        ] {
+            assert_eq!(error.help() == Some(FOREIGN), is_foreign, "{error}");
+        }
     }
 
     #[test]
