@@ -168,6 +168,8 @@ impl CatchUp for CallLogSync {
         self.late
     }
 
+    /// A call enters the log 15 s after its end or later (ringcentral-rest-and-events §6.3), so one that ended shortly
+    /// before a position is new after it.
     fn overlap(&self) -> Duration {
         Duration::from_millis(OVERLAP)
     }

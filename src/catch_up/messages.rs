@@ -151,6 +151,7 @@ impl CatchUp for MessageSync {
         self.lag
     }
 
+    /// The service's syncs reach back by so much (ringcentral-rest-and-events §6.1).
     fn overlap(&self) -> Duration {
         Duration::from_millis(OVERLAP)
     }

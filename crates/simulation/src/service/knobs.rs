@@ -170,7 +170,9 @@ knobs! {
     sync_token_life_s: [3600, 60];
     /// An outdated token is 0: CMN-101, 1: MSG-333.
     sync_gone_code: [0, 1];
-    sync_overlap_ms: [5000, 0];
+    /// How far an incremental sync of messages reaches back before its token: documented, so nothing else is drawn
+    /// (rest §6.1).
+    sync_overlap_ms: [5000];
     /// Seconds until a call is in the log.
     calls_lag_s: [15, 20, 28];
     /// Seconds that a missed call rings.
