@@ -30,6 +30,9 @@ const REPLAY_WITHIN: Duration = Duration::from_secs(30);
 /// A replay whose frames carry new times is sent faster than as many live events arrive: within this time, or within
 /// that in which events could gather, if that is longer. Frames that come later than they were sent are counted apart.
 const REPLAY_TAKES: Duration = Duration::from_secs(5);
+/// After an outage of this length it may take as long as it may be late, and be as slow as a busy stream. A stream of
+/// which as many events arrive in that time has filled the service's buffer in not much more than such an outage.
+const LONG_OUTAGE: Duration = Duration::from_secs(20);
 /// Events that were late by no more may have waited on a slow path. A path that is slower counts as dead, so that more is
 /// another host's clock.
 const LATE_BY: Duration = Duration::from_secs(10);
@@ -196,7 +199,8 @@ pub(super) struct Interval {
 /// the count (found 2.1).
 ///
 /// Where replayed frames carry new times, a frame that comes on time is replayed or live. As many events gathered, at a
-/// steady rate, as arrive in as much time: only that many within such a time may be a full buffer.
+/// steady rate, as arrive in as much time: only that many within such a time may be a full buffer, or within the time
+/// that a replay may take if that is longer.
 #[derive(Clone, Debug)]
 struct Replay {
     buffer: usize,
@@ -232,7 +236,8 @@ impl Replay {
             _ if keeps_time => self.count += 1,
             Some(sent) if sent > latest => return false,
             Some(sent) if sent > began && now.to <= add(sent, ON_TIME) => {
-                let takes = began.duration_since(self.since).unwrap_or_default().max(REPLAY_TAKES);
+                let away = began.duration_since(self.since).unwrap_or_default();
+                let takes = away.max(if away >= LONG_OUTAGE { REPLAY_WITHIN } else { REPLAY_TAKES });
                 // In order, so that the oldest come first.
                 let newest = self.on_time.back().map_or(sent, |last| sent.max(*last));
                 self.on_time.push_back(newest);

@@ -469,6 +469,10 @@ fn live_events_after_a_clean_recovery_are_a_full_buffer_only_if_as_many_could_ga
         (12_000, 4, 100, false),
         (12_000, 10, 100, true),
         (30_000, 4, 100, true),
+        (16_000, 4, 100, false),
+        // A replay after so long may be as slow as this.
+        (20_000, 4, 100, true),
+        (20_000, 3, 100, false),
         // They waited somewhere.
         (100, 4, 3_000, true),
     ] {
@@ -486,6 +490,25 @@ fn live_events_after_a_clean_recovery_are_a_full_buffer_only_if_as_many_could_ga
         let want: &[usize] = if is_full { &[100] } else { &[] };
         assert_eq!(counts, want, "{away} {per_second} {late}");
         assert!(gaps.iter().all(|(gap, _)| gap.since == at(3_000) && gap.until >= at(back)), "{gaps:?}");
+    }
+}
+
+/// Where replayed frames carry new times and come slowly, they look like a busy stream.
+#[test]
+fn a_slow_replay_with_new_times_after_a_long_outage_is_counted() {
+    for (pace, begins) in [(30, 0), (150, 12_000), (250, 0), (280, 1_000)] {
+        let mut world = World::new();
+        world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
+        world.ledger.continued(world.instant(26_500), world.instant(26_400), true, 100, true);
+        let gaps: Vec<_> = (0..100)
+            .filter_map(|n| {
+                let sent = 26_500 + begins + n * pace;
+                world.prove(sent + 40, |_| Proof::Event { sent: at(sent) });
+                world.ledger.counted(world.instant(sent + 40), Some(at(sent)), true)
+            })
+            .collect();
+        let [(gap, 100)] = gaps[..] else { panic!("{pace} {begins} {gaps:?}") };
+        assert!(gap.since == at(3_000) && gap.until >= at(26_500 + begins), "{gap:?}");
     }
 }
 

@@ -477,6 +477,29 @@ impl Schedule {
         let mut times: Vec<Us> = (0..rng.range(4, 40)).map(|_| at + 500 * MS + rng.below(4 * SEC)).collect();
         times.extend((0..60).map(|i| at + 20 * SEC + i * 400 * MS));
         self.only_messages(times);
+        self.replay_slowly(at);
+    }
+
+    /// In half of them replayed frames bear the time of the replay, and come slowly: after a long outage as slowly as a
+    /// busy stream.
+    fn replay_slowly(&mut self, at: Us) {
+        let mut rng = Rng::part(self.seed, 52);
+        if rng.percent(50) {
+            return;
+        }
+        self.knobs.ws_replay_renews = 1;
+        self.knobs.ws_replay_ms = rng.pick(&[0, 50, 3_000]);
+        self.knobs.ws_replay_takes_ms = rng.pick(&[0, 2_000, 4_000]);
+        if rng.percent(50) {
+            return;
+        }
+        self.knobs.ws_replay_ms = 0;
+        self.knobs.ws_replay_takes_ms = rng.pick(&[10_000, 24_000, 28_000]);
+        let ms = rng.range(20_000, 28_000);
+        self.faults[1].what = FaultKind::Refuse { hosts: Hosts::Push, ms, kill: None };
+        let mut times: Vec<Us> = (0..rng.range(10, 40)).map(|_| at + 500 * MS + rng.below((ms - 1_000) * MS)).collect();
+        times.extend((0..12).map(|i| at + 62 * SEC + i * SEC));
+        self.only_messages(times);
     }
 
     /// Renewals that changed the address or the key, and whose answers are lost (found 1.5).

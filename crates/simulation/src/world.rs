@@ -108,6 +108,12 @@ impl Emission {
     pub(crate) fn tag(&self) -> String {
         format!("<e{}>", self.id)
     }
+
+    /// The event whose tag the text has.
+    pub(crate) fn tagged(text: &str) -> Option<u32> {
+        let (_, rest) = text.split_once("<e")?;
+        rest.split_once('>')?.0.parse().ok()
+    }
 }
 
 pub(crate) const ACCOUNT: &str = "100200300";

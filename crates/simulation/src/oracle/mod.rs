@@ -847,6 +847,7 @@ impl Oracle<'_> {
             };
             if let Some(before) = last.insert(resource, *tag)
                 && before > *tag
+                && !self.is_sent_late(*tag, before, *at)
             {
                 wrong.push((*at, format!("event {tag} after event {before} of one resource")));
             }
@@ -858,6 +859,16 @@ impl Oracle<'_> {
                 self.violate("order", at, detail);
             }
         }
+    }
+
+    /// Whether the gateway sent the first event so long after the other one, over another connection, that a client
+    /// cannot be expected to wait: it replays a session when and as it will (websocket §1.12).
+    fn is_sent_late(&self, first: u32, other: u32, read: Us) -> bool {
+        const WAITED_FOR: Us = 3 * SEC;
+        let writes =
+            |event| self.core.service.gateway.writes.iter().filter(move |(it, _)| *it == event).map(|(_, at)| at);
+        let sent = writes(first).filter(|at| **at <= read).max();
+        sent.zip(writes(other).min()).is_some_and(|(sent, other)| other + WAITED_FOR <= *sent)
     }
 
     fn health(&mut self) {

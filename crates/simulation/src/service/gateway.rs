@@ -10,6 +10,7 @@ use super::{Cx, Service, SvcEv, Wrong, frames};
 use crate::net::{ConnId, End, Net};
 use crate::rng::Rng;
 use crate::time::{MS, SEC, Us, stamp_with};
+use crate::world::Emission;
 
 #[derive(Debug, Clone)]
 struct WsToken {
@@ -41,8 +42,10 @@ pub(crate) struct Session {
     /// Counts losses, so that a timer knows its own.
     losses: u64,
     is_over: bool,
-    /// The replay has not been sent yet.
+    /// The replay has not been sent yet, or not to its end.
     replays: bool,
+    /// It is being sent, one frame after the other.
+    is_sending: bool,
     /// When the first waiting event was sent.
     gathers_since: Option<Us>,
 }
@@ -64,6 +67,8 @@ struct Socket {
 pub(crate) enum GwEv {
     Details(ConnId),
     Replay(ConnId),
+    /// The next frame of a replay, and how long after it the following one is sent.
+    Next(ConnId, Us),
     Ping(ConnId),
     PongDue(ConnId, Us),
     Idle(ConnId),
@@ -106,11 +111,20 @@ pub(crate) struct Gateway {
     sockets: Vec<Socket>,
     rng: Rng,
     pub(crate) recoveries: Vec<Recovery>,
+    /// Each event that was written to a connection, repetitions too, and when.
+    pub(crate) writes: Vec<(u32, Us)>,
 }
 
 impl Gateway {
     pub(crate) fn new(rng: Rng) -> Self {
-        Self { tokens: Vec::new(), sessions: Vec::new(), sockets: Vec::new(), rng, recoveries: Vec::new() }
+        Self {
+            tokens: Vec::new(),
+            sessions: Vec::new(),
+            sockets: Vec::new(),
+            rng,
+            recoveries: Vec::new(),
+            writes: Vec::new(),
+        }
     }
 
     fn socket(&mut self, conn: ConnId) -> Option<&mut Socket> {
@@ -272,6 +286,7 @@ impl Service {
                     losses: 0,
                     is_over: false,
                     replays: false,
+                    is_sending: false,
                     gathers_since: None,
                 });
                 self.gateway.sessions.len() - 1
@@ -290,7 +305,8 @@ impl Service {
         self.write_details(conn, session, Some(body), cx);
         if recovered.is_some() {
             let waited = self.gateway.sessions[session].gathers_since;
-            let shows_time = waited.is_some_and(|since| since + SHOWN < now);
+            let keeps_time = self.knobs.ws_replay_renews == 0;
+            let shows_time = keeps_time && waited.is_some_and(|since| since + SHOWN < now);
             self.gateway.recoveries.push(Recovery { at: now, session, replayed: 0, shows_time, soon: 0, later: 0 });
             let wait = self.knobs.ws_replay_ms * MS;
             if wait == 0 {
@@ -314,18 +330,45 @@ impl Service {
 
     fn replay(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
         let Some(session) = self.gateway.socket(conn).and_then(|socket| socket.session) else { return };
+        let takes = self.knobs.ws_replay_takes_ms * MS;
         let it = &mut self.gateway.sessions[session];
-        it.replays = false;
+        let count = it.buffer.len() as u64;
         it.gathers_since = None;
-        let frames = std::mem::take(&mut it.buffer);
-        cx.trace(format_args!("session {session} replays {} frames", frames.len()));
+        cx.trace(format_args!("session {session} replays {count} frames"));
         if let Some(recovery) = self.gateway.recoveries.iter_mut().rfind(|it| it.session == session) {
-            recovery.replayed = frames.len() as u64;
+            recovery.replayed = count;
         }
-        *self.facts.entry("a replayed event").or_default() += frames.len() as u64;
-        for text in frames {
-            self.write_event(session, conn, text, cx);
+        *self.facts.entry("a replayed event").or_default() += count;
+        it.is_sending = true;
+        if takes > 0 {
+            return self.replay_next(conn, takes / count.max(1), cx);
         }
+        while self.replay_one(session, conn, cx) {}
+    }
+
+    /// Sends the next frame of a replay, and later the one after it.
+    fn replay_next(&mut self, conn: ConnId, pace: Us, cx: &mut Cx<'_>) {
+        let Some(session) = self.gateway.socket(conn).and_then(|socket| socket.session) else { return };
+        if self.gateway.sessions[session].is_sending && self.replay_one(session, conn, cx) {
+            cx.q.after(pace, SvcEv::Gateway(GwEv::Next(conn, pace)).into());
+        }
+    }
+
+    /// Sends one frame of a replay; whether there was one.
+    fn replay_one(&mut self, session: usize, conn: ConnId, cx: &mut Cx<'_>) -> bool {
+        let it = &mut self.gateway.sessions[session];
+        let Some(mut text) = it.buffer.pop_front() else {
+            (it.replays, it.is_sending) = (false, false);
+            return false;
+        };
+        if self.knobs.ws_replay_renews == 1
+            && let Ok(mut frame) = serde_json::from_str::<Value>(&text)
+        {
+            frame[1]["timestamp"] = self.clock.stamp(cx.now()).into();
+            text = frame.to_string();
+        }
+        self.write_event(session, conn, text, cx);
+        true
     }
 
     // ---- events ----
@@ -346,19 +389,23 @@ impl Service {
             map.insert("wsc".into(), json!({"token": token, "sequence": it.sequence}));
         }
         let text = json!([meta, body]).to_string();
+        let now = cx.now();
+        if it.conn.is_some()
+            && (!it.replays || it.is_sending)
+            && let Some(recovery) = self.gateway.recoveries.iter_mut().rfind(|it| it.session == session)
+        {
+            recovery.soon += u64::from(now < recovery.at + 4 * SEC);
+            recovery.later += u64::from(now < recovery.at + 34 * SEC);
+        }
         match it.conn {
             Some(conn) if !it.replays => {
-                let now = cx.now();
-                if let Some(recovery) = self.gateway.recoveries.iter_mut().rfind(|it| it.session == session) {
-                    recovery.soon += u64::from(now < recovery.at + 4 * SEC);
-                    recovery.later += u64::from(now < recovery.at + 34 * SEC);
-                }
                 self.fact("an event over a socket");
                 self.write_event(session, conn, text, cx);
             }
+            // Behind what is replayed.
+            Some(_) if it.is_sending => it.buffer.push_back(text),
             _ => {
                 let is_doubled = self.rng.percent(self.knobs.ws_doubles_percent);
-                let now = cx.now();
                 let it = &mut self.gateway.sessions[session];
                 it.gathers_since.get_or_insert(now);
                 if is_doubled {
@@ -381,6 +428,9 @@ impl Service {
 
     fn write_event(&mut self, session: usize, conn: ConnId, text: String, cx: &mut Cx<'_>) {
         self.write_text(conn, &text, cx);
+        if let Some(event) = Emission::tagged(&text) {
+            self.gateway.writes.push((event, cx.now()));
+        }
         if self.knobs.ws_push_is_traffic == 1 {
             let now = cx.now();
             if let Some(socket) = self.gateway.socket(conn) {
@@ -577,7 +627,7 @@ impl Service {
         it.conn = None;
         it.lost = Some(now);
         it.losses += 1;
-        it.replays = false;
+        (it.replays, it.is_sending) = (false, false);
         let written = std::mem::take(&mut it.written);
         let arrived = written.iter().filter(|frame| frame.end <= delivered).count();
         let from =
@@ -640,6 +690,7 @@ impl Service {
         match event {
             GwEv::Details(conn) => self.details(conn, cx),
             GwEv::Replay(conn) => self.replay(conn, cx),
+            GwEv::Next(conn, pace) => self.replay_next(conn, pace, cx),
             GwEv::Reply(conn, text) => {
                 if self.gateway.socket(conn).is_some_and(|socket| !socket.is_closing) {
                     self.write_text(conn, &text, cx);

@@ -8,18 +8,20 @@ macro_rules! knobs {
     (
         { $($(#[$doc:meta])* $name:ident: [$first:expr $(, $other:expr)* $(,)?];)* }
         { $($(#[$late_doc:meta])* $late:ident: [$late_first:expr $(, $late_other:expr)* $(,)?];)* }
+        { $($(#[$set_doc:meta])* $set:ident: $set_first:expr;)* }
     ) => {
         /// The behaviour of the service in one schedule.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub(crate) struct Knobs {
             $($(#[$doc])* pub(crate) $name: u64,)*
             $($(#[$late_doc])* pub(crate) $late: u64,)*
+            $($(#[$set_doc])* pub(crate) $set: u64,)*
         }
 
         impl Knobs {
             /// The plain service: everything as the references say or assume first.
             pub(crate) fn plain() -> Self {
-                Self { $($name: $first,)* $($late: $late_first,)* }
+                Self { $($name: $first,)* $($late: $late_first,)* $($set: $set_first,)* }
             }
 
             pub(crate) fn draw(rng: &mut Rng) -> Self {
@@ -47,6 +49,7 @@ macro_rules! knobs {
                 let mut found = Vec::new();
                 $(if self.$name != plain.$name { found.push((stringify!($name), self.$name)); })*
                 $(if self.$late != plain.$late { found.push((stringify!($late), self.$late)); })*
+                $(if self.$set != plain.$set { found.push((stringify!($set), self.$set)); })*
                 found
             }
 
@@ -55,6 +58,7 @@ macro_rules! knobs {
                 match name {
                     $(stringify!($name) => self.$name = plain.$name,)*
                     $(stringify!($late) => self.$late = plain.$late,)*
+                    $(stringify!($set) => self.$set = plain.$set,)*
                     _ => {}
                 }
             }
@@ -197,6 +201,15 @@ knobs! {
     /// A filter is not served, and named in `disabledFilters` (rest §2): 0: never, 1: from
     /// the creation on, 2: from the first renewal on.
     disables: [0, 0, 1, 2];
+}
+// Set by schedules that are made for them.
+{
+    /// A replayed frame has 0: the time at which the event was sent first, 1: that of its replay (websocket §1.12 does
+    /// not say).
+    ws_replay_renews: 0;
+    /// Milliseconds that a replay takes; 0: it is written at once. No source says how fast it comes: at most five
+    /// seconds after an outage that is shorter than twenty, and it is over half a minute after the recovery.
+    ws_replay_takes_ms: 0;
 }
 }
 
