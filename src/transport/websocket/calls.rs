@@ -29,8 +29,8 @@ const PATH: &str = "/restapi/v1.0/subscription";
 const DELETE_WITHIN: Duration = Duration::from_secs(2);
 /// How much longer than the service retains the session the lifecycle waits before it considers the subscription lost.
 const BEYOND: Duration = Duration::from_secs(60);
-/// When the service does not say whether it serves a subscription, or the rate left no room to ask, the audit is
-/// repeated after this: a loss must be noticed within a minute.
+/// When the service does not say whether it serves a subscription, or it could not be asked for want of a connection or
+/// of room in the rate, the audit is repeated after this: a loss must be noticed within a minute.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// After this long without an answer to an audit, the subscription counts as lost.
 const UNANSWERED: Duration = Duration::from_secs(15 * 60);
@@ -253,37 +253,34 @@ impl ControlPlane for SocketSession {
         Ok(info)
     }
 
-    /// The service renews by itself; this asks whether the subscription still exists. Without a connection, the next
-    /// connection will show that: until the service is certain to have dropped the session, the answer is the last one,
-    /// so that the subscription is not considered lost too early. The same holds, for a quarter of an hour, when the
-    /// service does not answer on a connection that is alive.
+    /// The service renews by itself; this asks whether the subscription still exists. Without a connection, that can be
+    /// asked over the next one: until the service is certain to have dropped the session, the answer is the last one, so
+    /// that the subscription is not considered lost too early. The same holds, for a quarter of an hour, when the service
+    /// does not answer on a connection that is alive. Such an answer shows nothing, so the next question follows soon.
     async fn renew(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
         let held = self.held(id).ok_or_else(|| elsewhere(id))?;
         // The room belongs to the user's other calls, but not for ever.
         let may_wait = held.served_at.elapsed() < UNANSWERED;
+        let soon = lease(self.gateway.audit_every.min(ASK_AGAIN));
         if held.socket.is_usable() && may_wait && !self.budget().has_room_to_audit() {
-            return Ok(unchanged(held, lease(self.gateway.audit_every.min(ASK_AGAIN))));
+            return Ok(unchanged(held, soon));
         }
-        let mut ended = false;
         if held.socket.is_usable() {
             match self.audit_twice(&held).await {
-                Err(_) if !held.socket.is_usable() => ended = true,
+                Err(_) if !held.socket.is_usable() => {}
                 Err(error)
                     if matches!(error.disposition(), Disposition::Retry { .. })
                         && held.served_at.elapsed() < UNANSWERED =>
                 {
                     tracing::debug!(%error, %id, "the service does not say whether it serves the subscription");
-                    return Ok(unchanged(held, lease(self.gateway.audit_every.min(ASK_AGAIN))));
+                    return Ok(unchanged(held, soon));
                 }
                 audit => return audit,
             }
         }
-        let until = held.socket.resumable().map(|lost| lost.until());
+        let until = held.socket.resumable().map(|lost| lost.until() + BEYOND);
         match until.map(|until| until.saturating_duration_since(Instant::now())) {
-            // The answer was lost with its connection: the next audit follows soon, unless the session is about to be
-            // given up.
-            Some(left) if ended && left > BEYOND => Ok(unchanged(held, lease(self.gateway.audit_every.min(ASK_AGAIN)))),
-            Some(left) if !left.is_zero() => Ok(unchanged(held, self.lease().min(left + BEYOND))),
+            Some(left) if !left.is_zero() => Ok(unchanged(held, soon.min(left))),
             _ => Err(Error::new(ErrorKind::Network, "no connection to the gateway")),
         }
     }

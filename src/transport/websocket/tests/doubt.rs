@@ -250,18 +250,43 @@ async fn an_unanswered_audit_does_not_end_the_subscription_at_once() {
 /// The connection ends instead of the answer, and its session continues over another one.
 #[tokio::test(start_paused = true)]
 async fn an_audit_that_ends_with_its_connection_is_repeated_soon_over_the_next() {
+    for window in [180, 30] {
+        let mut service = Service::new();
+        let start = service.start();
+        let mut peer = service.accept().await;
+        peer.details("W1", json!({"recoveryTimeout": window})).await;
+        peer.subscribed("s1").await;
+        let subscription = start.await.unwrap().unwrap();
+        wait_for(&subscription, Phase::Live).await;
+        let (meta, _) = peer.request().await.unwrap();
+        assert_eq!(meta["method"], "GET");
+        let asked = Instant::now();
+        peer.leave().await;
+        let mut peer = service.accept().await;
+        peer.details("W2", json!({"recoveryState": "Successful"})).await;
+        let (meta, _) = peer.request().await.unwrap();
+        assert_eq!(meta["method"], "GET");
+        assert!(asked.elapsed() <= s(20), "{window}: {:?}", asked.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_audit_that_is_due_without_a_connection_follows_soon_after_the_next_one() {
     let mut service = Service::new();
-    let (subscription, mut peer) = service.live("s1").await;
+    let (mut subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
-    let (meta, _) = peer.request().await.unwrap();
-    assert_eq!(meta["method"], "GET");
-    let asked = Instant::now();
+    let due = tokio::time::timeout(s(40), peer.request()).await;
+    assert!(due.is_err(), "{due:?}");
+    service.https.is_down(true);
     peer.leave().await;
+    assert!(is_silent(&mut subscription, s(15)).await);
+    service.https.is_down(false);
     let mut peer = service.accept().await;
-    peer.details("W2", json!({"recoveryState": "Successful"})).await;
+    peer.recovered("W2").await;
+    let back = Instant::now();
     let (meta, _) = peer.request().await.unwrap();
     assert_eq!(meta["method"], "GET");
-    assert!(asked.elapsed() <= s(20), "{:?}", asked.elapsed());
+    assert!(back.elapsed() <= s(16), "{:?}", back.elapsed());
 }
 
 /// The answer to one question is lost: the next one shows within a minute that the subscription is gone.
