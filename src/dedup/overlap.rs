@@ -7,9 +7,9 @@
 //! have been delivered by this subscription too: not before it was created, and at about
 //! the same time (found 4.4).
 //!
-//! Where there are several transports, a copy may also come long after the change between
-//! two of them: a creation whose answer was lost can have made a subscription, and its events
-//! wait at a connection until that transport is used again.
+//! A creation whose answer was lost can have made a subscription whose events wait at a
+//! connection until that is continued: with several transports when one is used again, with one
+//! when another creation is tried over it. Then a copy comes long after the event.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
@@ -23,7 +23,7 @@ use crate::timestamp::Timestamp;
 /// The most remembered events. An overlap lasts seconds; beyond this many events, some may be delivered twice rather
 /// than none.
 const REMEMBERED: usize = 16_384;
-/// The most outside an overlap, if there are several transports.
+/// The most outside an overlap, if a copy may come long after the event.
 const REMEMBERED_BETWEEN: usize = 4_096;
 /// The most subscriptions whose creation times are remembered.
 const CREATIONS: usize = 64;
@@ -65,10 +65,10 @@ impl Delivered {
     }
 }
 
-/// The events of each subscription, while two overlap; for longer if there are several transports.
+/// The events of each subscription, while two overlap; for longer if a copy may come long after the event.
 #[derive(Debug, Default)]
 pub(crate) struct Overlap {
-    /// There are several transports.
+    /// There are several transports, or a creation was not answered.
     always: bool,
     /// Since when two overlap, while they do.
     begun: Option<Instant>,
@@ -107,6 +107,12 @@ impl Overlap {
                 }
             }
         }
+    }
+
+    /// A creation was not answered: the events of what it may have made, the first of which came since it began, may wait
+    /// at its connection.
+    pub(crate) fn outlast(&mut self) {
+        self.always = true;
     }
 
     /// Another attempt to make it.
@@ -299,6 +305,26 @@ mod tests {
         assert!(overlap.admit(&event("pubnub", 1), start));
         overlap.begin(later(100));
         assert!(overlap.admit(&event("socket", 1), later(101)), "when it was sent is not known");
+    }
+
+    /// With one transport too: the connection is continued for the next creation.
+    #[test]
+    fn a_copy_by_a_subscription_whose_creation_was_not_answered_is_one_however_late_it_comes() {
+        let start = Instant::now();
+        let later = |secs| start + Duration::from_secs(secs);
+        for is_answered in [true, false] {
+            let mut overlap = Overlap::new(1);
+            overlap.begin(start);
+            if !is_answered {
+                overlap.outlast();
+            }
+            overlap.observe(later(1), true, true);
+            overlap.observe(later(10), true, true);
+            assert!(overlap.admit(&sent_at("present", "1", 120), later(20)));
+            overlap.begin(later(100));
+            assert_eq!(overlap.admit(&sent_at("unknown", "2", 120), later(101)), is_answered);
+            assert!(overlap.admit(&sent_at("unknown", "3", 126), later(101)), "an equal one, sent later");
+        }
     }
 
     #[test]

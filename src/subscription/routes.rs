@@ -122,6 +122,11 @@ impl Routes {
         self.overlap.begin(now);
     }
 
+    /// A creation was not answered, over a route where its events would wait at a connection.
+    pub(super) fn unanswered(&mut self) {
+        self.overlap.outlast();
+    }
+
     /// A call ended. Returns whether it was to create a subscription that takes over.
     pub(super) fn answered(&mut self, op: Op) -> bool {
         self.replacing.take_if(|replacing| *replacing == op).is_some()

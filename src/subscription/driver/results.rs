@@ -32,6 +32,9 @@ impl Driver {
                         "a creation was not answered: the subscription that it may have made stays at the service until \
                          it expires"
                     );
+                    if !has_address {
+                        self.routes.unanswered();
+                    }
                 }
                 if self.machine.is_renewal(op) {
                     self.meter.renewed(result.as_ref().as_ref().err());
