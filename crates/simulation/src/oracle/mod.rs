@@ -883,8 +883,8 @@ impl Oracle<'_> {
         };
         let samples: Vec<Sample> =
             self.core.samples.iter().copied().filter(|sample| sample.at >= started && sample.at <= over).collect();
-        // An audit that fails is repeated.
-        let fails = |fault: &Fault| matches!(fault.what, FaultKind::Http { op: Op::Get, .. });
+        // An audit that fails is repeated, and so is one that waits for a token.
+        let fails = |fault: &Fault| matches!(fault.what, FaultKind::Http { op: Op::Get | Op::Token, .. });
         let audited = if self.schedule.faults.iter().any(fails) { 90 * SEC } else { 66 * SEC };
         // One that waited for its reader says nothing about the path.
         let waits = self.schedule.faults.iter().any(|fault| matches!(fault.what, FaultKind::Stall(_)));
@@ -893,12 +893,15 @@ impl Oracle<'_> {
         let pushed: Vec<Us> = log.filter(|(_, item)| is_pushed(item)).map(|(at, _)| *at).collect();
         // Reported healthy, though nothing would arrive.
         let mut since: Option<Us> = None;
+        let mut gone: Option<Us> = None;
         let mut worst: Option<(Us, Us, bool)> = None;
         for sample in &samples {
             let wrong = sample.healthy
                 && !sample.delivers
                 && !sample.frozen
                 && !(sample.deaf && !(sample.reachable && sample.has_room));
+            // A path that was dead says nothing of a subscription that was there: each has its bound.
+            gone = if sample.deaf { gone.or(Some(sample.at)) } else { None };
             if !wrong {
                 if let Some(begin) = since.take() {
                     self.stats.late_ms.push((sample.at - begin) / MS);
@@ -908,7 +911,7 @@ impl Oracle<'_> {
             let begin = *since.get_or_insert(sample.at);
             // An event that arrives shows that the path was alive, even if no poll was open when it was looked at.
             let arrived = pushed.partition_point(|at| *at <= sample.at).checked_sub(1).map(|last| pushed[last]);
-            let begin = arrived.filter(|_| !sample.deaf).map_or(begin, |at| begin.max(at));
+            let begin = arrived.filter(|_| !sample.deaf).map_or(begin, |at| begin.max(at)).max(gone.unwrap_or(0));
             let length = sample.at - begin;
             let bound = if sample.deaf { audited } else { bound + 2 * SEC };
             if length > bound && worst.is_none_or(|(longest, ..)| length > longest) {
@@ -974,8 +977,10 @@ impl Oracle<'_> {
         };
         // A moment between two polls, two channels or two connections does not count.
         const MOMENT: usize = 5;
+        // A machine that may have slept checks its connections, which takes a few exchanges.
+        let moment = if may_have_slept { 2 * MOMENT } else { MOMENT };
         let sick = self.core.samples[first..]
-            .windows(MOMENT)
+            .windows(moment)
             .find(|part| part.iter().all(|sample| !sample.healthy && sample.at < closing));
         if let Some([sample, ..]) = sick {
             self.violate("false-health", sample.at, "unhealthy without a fault".into());
