@@ -249,7 +249,7 @@ pub(super) fn event(subscription: &str, n: usize) -> String {
     json!([{"type": "ServerNotification", "messageId": n.to_string(), "status": 200},
            {"uuid": n.to_string(), "event": "/restapi/v1.0/account/1/extension/2/message-store",
             "timestamp": "2026-01-01T00:00:00Z", "subscriptionId": subscription, "ownerId": "2",
-            "body": {"extensionId": 2, "changes": []}}])
+            "body": {"extensionId": 2, "n": n, "changes": []}}])
     .to_string()
 }
 
