@@ -705,7 +705,11 @@ impl Oracle<'_> {
                 let in_gap = self.gaps.iter().any(|gap| {
                     self.covers(gap, event) && (gap.at >= *crash || is_open(gap) && gap.is_finished(record))
                 });
-                if !in_gap {
+                // A process that lost the whole store owes nothing from before it, though a sync that reaches back may
+                // find it.
+                let is_before =
+                    !record.is_disk_honest && record.forgotten.iter().any(|begun| event.at < *begun && *begun <= at);
+                if !in_gap && !is_before {
                     let detail = format!(
                         "event {} {:?} was read and not finished at the crash at {} s, and does not come again",
                         event.id,
